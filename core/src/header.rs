@@ -1,0 +1,379 @@
+//! The header: the small record of an instance that every turn reads and writes as a whole.
+//!
+//! Payloads (input, output, custom status) stand beside it, so that a turn does not rewrite them. The store adds nothing of its own to it.
+
+use bytes::Bytes;
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, FormatError};
+use crate::failure::Failure;
+use crate::history::ParentRef;
+use crate::ids::{CommitId, EffectId, Incarnation, InstanceId, MessageId};
+use crate::limits;
+use crate::message::Message;
+use crate::payload::Payload;
+use crate::time::Timestamp;
+
+/// The state of an instance, with the names and numbers of Durable Functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
+#[cbor(index_only)]
+pub enum RuntimeStatus {
+    /// At work, or asleep.
+    #[n(0)]
+    Running,
+    /// Returned a value.
+    #[n(1)]
+    Completed,
+    /// Between two executions; never stored, kept because clients know the name.
+    #[n(2)]
+    ContinuedAsNew,
+    /// Returned an error.
+    #[n(3)]
+    Failed,
+    /// Kept because clients know the name.
+    #[n(4)]
+    Canceled,
+    /// Ended from outside.
+    #[n(5)]
+    Terminated,
+    /// Accepted, not begun.
+    #[n(6)]
+    Pending,
+    /// Taking in, not running.
+    #[n(7)]
+    Suspended,
+}
+
+impl RuntimeStatus {
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::Running, Self::Completed, Self::ContinuedAsNew, Self::Failed, Self::Canceled, Self::Terminated, Self::Pending, Self::Suspended];
+
+    /// True if the instance has ended.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Canceled | Self::Terminated)
+    }
+
+    /// The name at the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "Running",
+            Self::Completed => "Completed",
+            Self::ContinuedAsNew => "ContinuedAsNew",
+            Self::Failed => "Failed",
+            Self::Canceled => "Canceled",
+            Self::Terminated => "Terminated",
+            Self::Pending => "Pending",
+            Self::Suspended => "Suspended",
+        }
+    }
+}
+
+/// A driver's announced right to run the activities of calls `from..=to` until a time.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Claim {
+    /// Which driver (random per process or invocation).
+    #[n(0)]
+    pub owner: u64,
+    /// Until when nobody else runs them.
+    #[n(1)]
+    pub until: Timestamp,
+    /// First call.
+    #[n(2)]
+    pub from: u32,
+    /// Last call.
+    #[n(3)]
+    pub to: u32,
+}
+
+/// What kept an instance from going on. History is untouched; a build that matches goes on by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fault {
+    /// What kind of trouble.
+    #[n(0)]
+    pub kind: FaultKind,
+    /// The build that met it.
+    #[n(1)]
+    pub build: String,
+    /// The version of the orchestrator that met it.
+    #[n(2)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// At which event of the history, counted from 0.
+    #[n(3)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_event: Option<u64>,
+    /// What history holds there.
+    #[n(4)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// What the code asked for.
+    #[n(5)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
+    /// What happened and what to do, for people.
+    #[n(6)]
+    pub message: String,
+    /// How often this build has tried.
+    #[n(7)]
+    pub tries: u32,
+    /// When it was recorded.
+    #[n(8)]
+    pub at: Timestamp,
+    /// When it is tried again by itself; none after [`limits::FAULT_TRIES`].
+    #[n(9)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_try: Option<Timestamp>,
+}
+
+/// The kinds of [`Fault`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode, Serialize)]
+#[cbor(index_only)]
+pub enum FaultKind {
+    /// Code and history differ in what was asked for.
+    #[n(0)]
+    NonDeterminism,
+    /// The orchestrator panicked.
+    #[n(1)]
+    Panic,
+    /// The orchestrator awaits something that is not durable, and nothing durable.
+    #[n(2)]
+    Stuck,
+    /// The orchestrator handed the turn's waker to something that is not durable.
+    #[n(3)]
+    ForeignWaker,
+    /// A turn made more calls, or took more time, than is allowed.
+    #[n(4)]
+    Limit,
+    /// This build does not know the orchestrator, or not the version that the instance is pinned to.
+    #[n(5)]
+    MissingOrchestrator,
+    /// The stored records cannot be read by this build.
+    #[n(6)]
+    Unreadable,
+    /// The process died while this instance was in a turn.
+    #[n(7)]
+    Abort,
+    /// Two runs of one turn from the same state differed (check of every turn, in tests).
+    #[n(8)]
+    Unrepeatable,
+}
+
+/// Something that a turn asks of another instance.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(flat)]
+pub enum Delivery {
+    /// Start a sub-orchestration. An instance that exists with this incarnation counts as started.
+    #[n(0)]
+    Start {
+        /// Its id.
+        #[n(0)]
+        instance: InstanceId,
+        /// Its header, pending.
+        #[n(1)]
+        header: Box<Header>,
+        /// Its input.
+        #[n(2)]
+        input: Payload,
+        /// Goes to the sender's own inbox if another live instance has the id.
+        #[n(3)]
+        if_refused: Option<Message>,
+    },
+    /// Put a message into another instance's inbox. An instance that is unknown, ended or of another life drops it.
+    #[n(1)]
+    Message {
+        /// The receiver.
+        #[n(0)]
+        to: InstanceId,
+        /// The life it is meant for, if it must be that one.
+        #[n(1)]
+        incarnation: Option<Incarnation>,
+        /// The message.
+        #[n(2)]
+        message: Message,
+    },
+}
+
+impl Delivery {
+    /// The instance that it goes to.
+    #[must_use]
+    pub const fn target(&self) -> &InstanceId {
+        match self {
+            Self::Start { instance, .. } => instance,
+            Self::Message { to, .. } => to,
+        }
+    }
+}
+
+/// The header of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Header {
+    /// Name of the orchestrator.
+    #[n(0)]
+    pub name: String,
+    /// The version that the instance is pinned to.
+    #[n(1)]
+    pub version: Option<String>,
+    /// This life of the instance id.
+    #[n(2)]
+    pub incarnation: Incarnation,
+    /// How many times it has continued as new.
+    #[n(3)]
+    pub execution: u32,
+    /// How many times it has been rewound.
+    #[n(4)]
+    pub epoch: u32,
+    /// Grows by one with every commit.
+    #[n(5)]
+    pub revision: u64,
+    /// The last commit.
+    #[n(6)]
+    pub commit_id: CommitId,
+    /// Its state.
+    #[n(7)]
+    pub status: RuntimeStatus,
+    /// When it was created.
+    #[n(8)]
+    pub created: Timestamp,
+    /// When it last changed.
+    #[n(9)]
+    pub updated: Timestamp,
+    /// The latest `now` of any turn; the next turn's is not earlier.
+    #[n(10)]
+    pub last_now: Timestamp,
+    /// Number of events in the history of this execution.
+    #[n(11)]
+    pub events: u64,
+    /// Activities that have been asked for and have not ended.
+    #[n(12)]
+    pub open_activities: u32,
+    /// The earliest time at which a timer or a retry is due.
+    #[n(13)]
+    pub timer_due: Option<Timestamp>,
+    /// Ids of external messages taken lately, with the revision that took them; oldest first.
+    #[n(14)]
+    pub ring: Vec<(MessageId, u64)>,
+    /// What other instances are still to be given (stores that cannot do it in the same transaction).
+    #[n(15)]
+    pub outbox: Vec<Delivery>,
+    /// Number of the last message sent to another instance.
+    #[n(16)]
+    pub sent: u64,
+    /// Who runs which activities until when.
+    #[n(17)]
+    pub claims: Vec<Claim>,
+    /// The alarm that covers `due`, as the alarm port named it.
+    #[n(18)]
+    #[cbor(with = "minicbor::bytes")]
+    pub alarm: Option<Vec<u8>>,
+    /// What keeps it from going on.
+    #[n(19)]
+    pub fault: Option<Fault>,
+    /// Who started it, if it is a sub-orchestration.
+    #[n(20)]
+    pub parent: Option<ParentRef>,
+    /// Why it failed, if it did.
+    #[n(21)]
+    pub failure: Option<Failure>,
+    /// The rules of replay of this execution.
+    #[n(22)]
+    pub replay_policy: u32,
+}
+
+impl Header {
+    /// The header of an instance that has been accepted and has not begun. Its revision is 1.
+    #[must_use]
+    pub fn pending(name: String, version: Option<String>, incarnation: Incarnation, commit_id: CommitId, now: Timestamp) -> Self {
+        Self {
+            name,
+            version,
+            incarnation,
+            execution: 0,
+            epoch: 0,
+            revision: 1,
+            commit_id,
+            status: RuntimeStatus::Pending,
+            created: now,
+            updated: now,
+            last_now: now,
+            events: 0,
+            open_activities: 0,
+            timer_due: None,
+            ring: Vec::new(),
+            outbox: Vec::new(),
+            sent: 0,
+            claims: Vec::new(),
+            alarm: None,
+            fault: None,
+            parent: None,
+            failure: None,
+            replay_policy: crate::machine::REPLAY_POLICY,
+        }
+    }
+
+    /// When this instance must be looked at by the clock: the earliest timer, retry or new try of a fault.
+    #[must_use]
+    pub fn due(&self) -> Option<Timestamp> {
+        match (&self.fault, self.status) {
+            (_, s) if s.is_terminal() => None,
+            (Some(fault), _) => fault.next_try,
+            (None, RuntimeStatus::Suspended) => None,
+            (None, _) => self.timer_due,
+        }
+    }
+
+    /// True if something is left to do now, whatever the inbox holds: not begun, activities to run, messages to hand on.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        if !self.outbox.is_empty() {
+            return true;
+        }
+        !self.status.is_terminal() && self.fault.is_none() && (self.open_activities > 0 || self.status == RuntimeStatus::Pending)
+    }
+
+    /// True if a message with this id has been taken lately.
+    #[must_use]
+    pub fn in_ring(&self, id: &MessageId) -> bool {
+        self.ring.iter().any(|(taken, _)| taken == id)
+    }
+
+    pub(crate) fn remember(&mut self, id: MessageId) {
+        if self.ring.len() >= limits::RING {
+            self.ring.remove(0);
+        }
+        self.ring.push((id, self.revision));
+    }
+
+    /// The stored form.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        codec::to_bytes(self)
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// [`FormatError`] if a newer build wrote it, or it is damaged.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        codec::from_bytes(bytes, "instance header")
+    }
+}
+
+/// An activity that is to be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivityTask {
+    /// The effect; its text is the activity's idempotency key.
+    pub effect: EffectId,
+    /// Name of the activity.
+    pub name: String,
+    /// Its input.
+    pub input: Payload,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The attempt is cut off after this long.
+    pub timeout: Option<std::time::Duration>,
+}

@@ -1,0 +1,39 @@
+//! Every limit of the engine, with its reason. What the wire or a store limits on top stands there.
+
+use std::time::Duration;
+
+/// Longest instance id in characters, as in Durable Functions (`MaxInstanceIdLength`).
+pub const INSTANCE_ID_CHARS: usize = 256;
+
+/// Custom status: 16 KB of UTF-16 JSON text, as in Durable Functions.
+pub const CUSTOM_STATUS_UTF16_BYTES: usize = 16 * 1024;
+
+/// Largest payload (input, output, event data) in stored form. Larger ones are refused where they enter: 413 at the wire.
+pub const PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
+
+/// Messages that one turn takes at most: keeps a commit small enough for every store's transaction.
+pub const MESSAGES_PER_TURN: usize = 64;
+
+/// Bytes of messages that one turn takes at most (one larger message is taken alone).
+pub const MESSAGE_BYTES_PER_TURN: usize = 1024 * 1024;
+
+/// Calls on the context in one turn, as `MaxOrchestrationActions`: more means a loop that never sleeps.
+pub const CALLS_PER_TURN: u32 = 100_000;
+
+/// How long a request waits for the turn that takes its message, before the message is stored plainly and acknowledged.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// A turn that runs longer is abandoned with its thread, and recorded as a fault.
+pub const TURN_HARD_LIMIT: Duration = Duration::from_secs(10);
+
+/// Unclaimed messages that an instance keeps at most; then senders are told to retry later.
+pub const INBOX_MESSAGES: usize = 1_000;
+
+/// Bytes of unclaimed messages that an instance keeps at most.
+pub const INBOX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Ids of external messages that the header remembers.
+pub const RING: usize = 32;
+
+/// Automatic tries of a faulted instance on one build; then only another build or a person drives it.
+pub const FAULT_TRIES: u32 = 10;

@@ -1,0 +1,73 @@
+//! Ports: the only things an adapter implements.
+//!
+//! All are object-safe; their futures are `Send` and own what they need, so that an engine can hold many at a time.
+
+mod store;
+
+use std::future::Future;
+use std::pin::Pin;
+
+pub use store::{
+    Commit, CommitOutcome, Committed, Create, Created, Delivered, Known, ListQuery, Loaded, Page, PageToken, Purge, ReusePolicy, StatusRecord, Store,
+    StoreError, StoreResult, Token,
+};
+
+use crate::header::ActivityTask;
+use crate::ids::{Incarnation, InstanceId};
+use crate::message::Outcome;
+use crate::time::Timestamp;
+
+/// A boxed future that owns what it needs.
+pub type PortFuture<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// Reads the time and waits for it.
+pub trait Clock: Send + Sync + 'static {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+    /// Ends when `at` has come.
+    fn sleep_until(&self, at: Timestamp) -> PortFuture<()>;
+}
+
+/// Draws random bytes for incarnations, commit ids and message ids.
+pub trait Entropy: Send + Sync + 'static {
+    /// Fills the buffer with random bytes.
+    fn fill(&self, buffer: &mut [u8]);
+}
+
+/// Names one alarm: an instance, its life, and the revision that the commit which needs it will have.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AlarmKey {
+    /// The instance to be looked at.
+    pub instance: InstanceId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// The revision of the commit.
+    pub number: u64,
+}
+
+/// What an alarm or wake-up port needs to find one of its own again (at most 200 bytes).
+pub type Handle = Vec<u8>;
+
+/// Durable wake-ups at a time.
+pub trait Alarms: Send + Sync + 'static {
+    /// Makes a durable promise that the instance is looked at soon after `at`. Called before the commit that needs it.
+    fn arm(&self, key: AlarmKey, at: Timestamp) -> PortFuture<Result<Handle, StoreError>>;
+    /// Takes an alarm back if that is cheap. Best effort.
+    fn disarm(&self, handle: Handle) -> PortFuture<()>;
+}
+
+/// The safety net behind a driver: a durable wake-up that exists from before a commit until its drive is done.
+///
+/// Nothing to do where the store itself names what is left (SQLite, DynamoDB Streams).
+pub trait Wake: Send + Sync + 'static {
+    /// Makes sure that somebody looks at the instance if this driver dies before `release`. Called before a commit that leaves work.
+    fn cover(&self, instance: &InstanceId, incarnation: Incarnation, revision: u64, until: Timestamp) -> PortFuture<Result<Handle, StoreError>>;
+    /// The drive is done: the wake-up is not needed any more. Best effort.
+    fn release(&self, handle: Handle) -> PortFuture<()>;
+}
+
+/// Runs activities: in place, on a pool, or on another worker.
+pub trait Dispatch: Send + Sync + 'static {
+    /// Runs one attempt and ends with its outcome, which is never a panic. Dropping the future may abandon the attempt.
+    fn run(&self, task: ActivityTask) -> PortFuture<Outcome>;
+}
