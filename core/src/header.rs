@@ -282,6 +282,36 @@ pub struct Header {
     /// The rules of replay of this execution.
     #[n(22)]
     pub replay_policy: u32,
+    /// Activities of executions that have ended, which are still to be run once; their results are dropped.
+    #[n(23)]
+    #[cbor(default)]
+    pub orphans: Vec<Orphan>,
+}
+
+/// An activity that was asked for by an execution that has ended since.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Orphan {
+    /// The execution that asked for it.
+    #[n(0)]
+    pub execution: u32,
+    /// The epoch that asked for it.
+    #[n(1)]
+    pub epoch: u32,
+    /// The call.
+    #[n(2)]
+    pub sequence: u32,
+    /// Name of the activity.
+    #[n(3)]
+    pub name: String,
+    /// Its input.
+    #[n(4)]
+    pub input: Payload,
+    /// The attempt.
+    #[n(5)]
+    pub attempt: u32,
+    /// The attempt's limit in milliseconds.
+    #[n(6)]
+    pub timeout_ms: Option<u64>,
 }
 
 impl Header {
@@ -312,6 +342,7 @@ impl Header {
             parent: None,
             failure: None,
             replay_policy: crate::machine::REPLAY_POLICY,
+            orphans: Vec::new(),
         }
     }
 
@@ -329,7 +360,7 @@ impl Header {
     /// True if something is left to do now, whatever the inbox holds: not begun, activities to run, messages to hand on.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        if !self.outbox.is_empty() {
+        if !self.outbox.is_empty() || !self.orphans.is_empty() {
             return true;
         }
         !self.status.is_terminal() && self.fault.is_none() && (self.open_activities > 0 || self.status == RuntimeStatus::Pending)

@@ -1,6 +1,9 @@
 //! Durable orchestrations as plain `async fn`.
 
+mod activity;
+mod app;
 pub mod codec;
+mod context;
 mod failure;
 pub mod header;
 pub mod history;
@@ -8,11 +11,25 @@ pub mod ids;
 pub mod limits;
 pub mod machine;
 pub mod message;
+mod orchestrator;
 mod payload;
 pub mod ports;
+mod retry;
 mod time;
 
+pub use activity::{Activity, ActivityContext, ActivityOptions};
+pub use app::{App, AppBuilder, AppError, OnPanic};
+#[doc(hidden)]
+pub use context::branches;
+pub use context::{
+    ActivityCall, AsCompleted, ChildCall, Context, EventName, EventStream, EventWait, EventWaitWithTimeout, JoinAll, MapFutures, Race, Select, Timer,
+    as_completed, boxed, join_all, race, select_boxed, try_join_all,
+};
+pub use durable_macros::{activity, orchestrator};
 pub use failure::{BoxError, Error, Failure, KIND_PANIC, KIND_PAYLOAD, KIND_TIMEOUT, panic_text};
+pub use futures_util::future::{join, join3, join4, join5, try_join, try_join3, try_join4, try_join5};
 pub use ids::InstanceId;
+pub use orchestrator::{Next, Orchestrator};
 pub use payload::{Payload, PayloadCodec, PayloadError, PlainJson};
+pub use retry::RetryPolicy;
 pub use time::Timestamp;

@@ -7,6 +7,8 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::limits;
+
 /// The stored form of one JSON value: what the app's [`PayloadCodec`] made of its text. Cloning shares the bytes.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Payload(Bytes);
@@ -35,12 +37,6 @@ impl Payload {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    /// A digest of the stored form, to notice on replay that code now asks with another input.
-    #[must_use]
-    pub(crate) fn digest(&self) -> u64 {
-        xxhash_rust::xxh3::xxh3_64(&self.0)
-    }
 }
 
 impl std::fmt::Debug for Payload {
@@ -67,8 +63,8 @@ impl<'b, C> Decode<'b, C> for Payload {
 /// A payload that cannot be written or read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PayloadError {
-    /// The value does not become JSON.
-    #[error("{what} cannot be written as JSON: {why}")]
+    /// The value does not become JSON, or is too large.
+    #[error("{what} cannot be stored: {why}")]
     Encode {
         /// Which value, for example "the input of activity `quote`".
         what: String,
@@ -126,7 +122,12 @@ impl PayloadCodec for PlainJson {
 /// Writes a value through the codec. `what` names it in errors.
 pub(crate) fn encode<T: Serialize + ?Sized>(codec: &dyn PayloadCodec, value: &T, what: &str) -> Result<Payload, PayloadError> {
     let text = serde_json::to_vec(value).map_err(|e| PayloadError::Encode { what: what.to_owned(), why: e.to_string() })?;
-    codec.encode(text.into()).map(Payload).map_err(|why| PayloadError::Encode { what: what.to_owned(), why })
+    let stored = codec.encode(text.into()).map_err(|why| PayloadError::Encode { what: what.to_owned(), why })?;
+    if stored.len() > limits::PAYLOAD_BYTES {
+        let why = format!("it has {} bytes, more than the {} that are allowed", stored.len(), limits::PAYLOAD_BYTES);
+        return Err(PayloadError::Encode { what: what.to_owned(), why });
+    }
+    Ok(Payload(stored))
 }
 
 /// Reads a value through the codec. `what` names it in errors.
