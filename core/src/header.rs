@@ -25,7 +25,7 @@ pub enum RuntimeStatus {
     /// Returned a value.
     #[n(1)]
     Completed,
-    /// Between two executions; never stored, kept because clients know the name.
+    /// Between two executions: the next one is accepted, not begun.
     #[n(2)]
     ContinuedAsNew,
     /// Returned an error.
@@ -286,6 +286,9 @@ pub struct Header {
     #[n(23)]
     #[cbor(default)]
     pub orphans: Vec<Orphan>,
+    /// When the alarm that `alarm` names fires.
+    #[n(24)]
+    pub alarm_at: Option<Timestamp>,
 }
 
 /// An activity that was asked for by an execution that has ended since.
@@ -343,6 +346,7 @@ impl Header {
             failure: None,
             replay_policy: crate::machine::REPLAY_POLICY,
             orphans: Vec::new(),
+            alarm_at: None,
         }
     }
 
@@ -363,7 +367,9 @@ impl Header {
         if !self.outbox.is_empty() || !self.orphans.is_empty() {
             return true;
         }
-        !self.status.is_terminal() && self.fault.is_none() && (self.open_activities > 0 || self.status == RuntimeStatus::Pending)
+        !self.status.is_terminal()
+            && self.fault.is_none()
+            && (self.open_activities > 0 || matches!(self.status, RuntimeStatus::Pending | RuntimeStatus::ContinuedAsNew))
     }
 
     /// True if a message with this id has been taken lately.
@@ -372,11 +378,12 @@ impl Header {
         self.ring.iter().any(|(taken, _)| taken == id)
     }
 
+    /// Notes a message id under the revision that the turn now made will have.
     pub(crate) fn remember(&mut self, id: MessageId) {
         if self.ring.len() >= limits::RING {
             self.ring.remove(0);
         }
-        self.ring.push((id, self.revision));
+        self.ring.push((id, self.revision + 1));
     }
 
     /// The stored form.

@@ -173,6 +173,9 @@ pub enum Event {
         /// False if nobody waits for it.
         #[n(4)]
         awaited: bool,
+        /// The version that the code names, if it names one.
+        #[n(5)]
+        version: Option<String>,
     },
     /// A sub-orchestration completed.
     #[n(12)]

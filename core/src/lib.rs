@@ -1,5 +1,7 @@
 //! Durable orchestrations as plain `async fn`.
 
+extern crate self as durable; // so that the attributes work inside this crate too
+
 mod activity;
 mod app;
 pub mod codec;

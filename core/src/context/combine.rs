@@ -98,7 +98,7 @@ impl<F: Future> Children<F> {
         if !self.prepare() {
             return self.poll_each(cx);
         }
-        let Some((state, _)) = self.group.clone() else { return None };
+        let (state, _) = self.group.clone()?;
         let limit = state.borrow().visible;
         while let Some(shown) = self.shown {
             state.borrow_mut().visible = shown;

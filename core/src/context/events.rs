@@ -141,7 +141,8 @@ impl<T> EventStream<T> {
         Self { ctx, name }
     }
 
-    /// Waits for the next one.
+    /// Waits for the next one. (Not an iterator: each wait is awaited.)
+    #[allow(clippy::should_implement_trait, reason = "the name that streams have")]
     pub fn next(&mut self) -> EventWait<T> {
         self.ctx.event(self.name.clone())
     }

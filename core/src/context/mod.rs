@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use calls::{ActivityCall, ChildCall, Timer};
+pub(crate) use combine::enter;
 pub use combine::{AsCompleted, JoinAll, MapFutures, Race, Select, as_completed, boxed, join_all, race, select_boxed, try_join_all};
 pub use events::{EventName, EventStream, EventWait, EventWaitWithTimeout};
 #[doc(hidden)]
@@ -27,7 +28,7 @@ use crate::activity::Activity;
 use crate::app::options_of;
 use crate::failure::Error;
 use crate::history::Event;
-use crate::ids::InstanceId;
+use crate::ids::{Incarnation, InstanceId};
 use crate::limits;
 use crate::orchestrator::Orchestrator;
 use crate::payload::{self, Payload};
@@ -148,8 +149,12 @@ impl Context {
         let (input, broken) = split(encoded);
         let sequence = broken.is_none().then(|| {
             let mut state = self.state.borrow_mut();
-            let instance = child_id(&state);
-            state.call(OpKind::Child(ChildOp { name: O::NAME, version: O::VERSION.map(ToOwned::to_owned), instance, input, awaited: true }))
+            let effect = state.effect(state.next_sequence());
+            // The life of a child follows from the call that starts it, so that starting it twice is starting it once.
+            let digest = xxhash_rust::xxh3::xxh3_64(effect.to_string().as_bytes()).to_be_bytes();
+            let instance = child_id(&effect.instance, digest);
+            let version = O::VERSION.map(ToOwned::to_owned);
+            state.call(OpKind::Child(ChildOp { name: O::NAME, version, instance, incarnation: Incarnation(digest), input, awaited: true }))
         });
         ChildCall::new(self.clone(), sequence, broken)
     }
@@ -209,13 +214,12 @@ impl Context {
 }
 
 /// The id of a child that was given none: the parent's, and a digest of the call.
-fn child_id(state: &State) -> InstanceId {
-    let effect = state.effect(state.next_sequence()).to_string();
-    let digest = crate::ids::hex(&xxhash_rust::xxh3::xxh3_64(effect.as_bytes()).to_be_bytes());
+fn child_id(parent: &InstanceId, digest: [u8; 8]) -> InstanceId {
+    let digest = crate::ids::hex(&digest);
     let room = limits::INSTANCE_ID_CHARS - digest.len() - 1;
-    let parent: String = state.identity.instance.as_str().chars().take(room).collect();
-    // A valid id, a colon and hex digits are a valid id.
-    InstanceId::new(format!("{parent}:{digest}")).unwrap_or_else(|_| state.identity.instance.clone())
+    let prefix: String = parent.as_str().chars().take(room).collect();
+    // The beginning of a valid id, a colon and hex digits are a valid id.
+    InstanceId::new(format!("{prefix}:{digest}")).unwrap_or_else(|_| parent.clone())
 }
 
 fn split(encoded: Result<Payload, payload::PayloadError>) -> (Payload, Option<payload::PayloadError>) {

@@ -42,6 +42,7 @@ pub(crate) struct ChildOp {
     pub name: &'static str,
     pub version: Option<String>,
     pub instance: InstanceId,
+    pub incarnation: Incarnation,
     pub input: Payload,
     pub awaited: bool,
 }
@@ -252,7 +253,7 @@ impl State {
         self.count_call();
         self.draws += 1;
         let mut seed = self.effect(self.next_sequence).to_string();
-        seed.push_str("?");
+        seed.push('?');
         seed.push_str(&self.draws.to_string());
         xxhash_rust::xxh3::xxh3_64(seed.as_bytes())
     }
@@ -493,6 +494,7 @@ impl State {
                         instance: c.instance.clone(),
                         input: c.input.clone(),
                         awaited: c.awaited,
+                        version: c.version.clone(),
                     };
                     if !c.awaited {
                         self.forget(sequence);
@@ -518,6 +520,35 @@ impl State {
         self.awaited > 0
     }
 
+    /// What history holds counts, when code asks for a call with another input on replay.
+    pub fn as_recorded(&mut self, recorded: &Event) {
+        match recorded {
+            Event::ActivityScheduled { sequence, input, .. } => {
+                if let Some(Op { kind: OpKind::Activity(activity), .. }) = self.ops.get_mut(sequence) {
+                    activity.input = input.clone();
+                }
+            }
+            Event::TimerCreated { sequence, fire_at } => {
+                if let Some(Op { kind: OpKind::Timer { fire_at: asked }, .. }) = self.ops.get_mut(sequence) {
+                    self.due.remove(&(*asked, *sequence));
+                    *asked = *fire_at;
+                    self.due.insert((*fire_at, *sequence));
+                }
+            }
+            Event::SubOrchestrationCreated { sequence, input, instance, .. } => {
+                if let Some(Op { kind: OpKind::Child(child), .. }) = self.ops.get_mut(sequence) {
+                    (child.input, child.instance) = (input.clone(), instance.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The earliest timer or retry that is due by `limit` and belongs to a call before `fence`.
+    pub fn due_by(&self, limit: Timestamp, fence: u32) -> Option<(Timestamp, u32)> {
+        self.due.iter().take_while(|(at, _)| *at <= limit).find(|(_, sequence)| *sequence < fence).copied()
+    }
+
     /// The earliest timer or retry.
     pub fn next_due(&self) -> Option<(Timestamp, u32)> {
         self.due.first().copied()
@@ -530,11 +561,6 @@ impl State {
     /// Calls of activities that are open and not waiting for a retry, in program order.
     pub fn runnable_activities(&self) -> Vec<u32> {
         self.calls_where(|op| matches!(&op.kind, OpKind::Activity(a) if a.retry_at.is_none()))
-    }
-
-    /// Calls of activities that have not ended, in program order.
-    pub fn all_open_activities(&self) -> Vec<u32> {
-        self.calls_where(|op| matches!(&op.kind, OpKind::Activity(_)))
     }
 
     /// Calls of sub-orchestrations that have not ended, in program order.

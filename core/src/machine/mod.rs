@@ -1,4 +1,31 @@
-//! The pure state machine.
+//! The pure state machine: `advance(instance, messages, now, app) -> commit`.
+//!
+//! Given the same inputs it gives the same commit, byte for byte. Must never: read a clock, the environment or a random source, or do I/O.
 
-/// The rules of replay that this build writes into new executions.
+mod fault;
+mod live;
+mod replay;
+mod rewind;
+mod turn;
+mod waker;
+
+pub use fault::TurnFault;
+pub use live::{Live, OpenChild, Stored};
+pub use turn::{Turn, TurnInput};
+
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::ids::InstanceId;
+
+/// The rules of replay that this build writes into new executions. A change of these rules gets a new number, so that older histories keep
+/// the rules they were made under.
 pub const REPLAY_POLICY: u32 = 1;
+
+/// One turn from the stored state: what [`Live::load`] and [`Live::turn`] do, one after the other.
+///
+/// # Errors
+/// [`TurnFault`] if user code or the stored records do not allow it. Nothing of the turn may be stored then.
+pub fn advance(app: &Arc<App>, instance: &InstanceId, stored: &Stored<'_>, input: &TurnInput<'_>) -> Result<Turn, TurnFault> {
+    Live::load(app, instance, stored)?.turn(input)
+}

@@ -1,0 +1,122 @@
+//! Rewind: a failed instance goes on from what failed. History is only appended to; what no longer counts is named in the event itself.
+
+use super::fault::TurnFault;
+use super::live::{Live, Stored};
+use super::turn::{Turn, TurnInput};
+use crate::app::App;
+use crate::header::{Delivery, FaultKind, RuntimeStatus};
+use crate::history::Event;
+use crate::ids::{InstanceId, MessageId};
+use crate::message::MessageBody;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+impl Live {
+    /// Rewinds a failed instance: what failed is asked for again, in a new epoch, and failed sub-orchestrations are rewound too.
+    ///
+    /// # Errors
+    /// [`TurnFault`] if its records cannot be read, or the code does not match its history.
+    pub fn rewind(app: &Arc<App>, instance: &InstanceId, stored: &Stored<'_>, reason: &str, input: &TurnInput<'_>) -> Result<(Self, Turn), TurnFault> {
+        let unreadable = |e: crate::codec::FormatError| TurnFault::new(FaultKind::Unreadable, e.to_string());
+        let events: Vec<Event> = stored.history.iter().map(|bytes| Event::from_bytes(bytes)).collect::<Result<_, _>>().map_err(unreadable)?;
+        let (masked, failed_children) = plan(&events);
+        let now = input.now.max(stored.header.last_now);
+        let appended = [Event::TurnStarted { now }, Event::ExecutionRewound { reason: reason.to_owned(), masked }];
+        let mut history = stored.history.to_vec();
+        history.extend(appended.iter().map(Event::to_bytes));
+
+        let mut header = stored.header.clone();
+        (header.status, header.failure, header.fault) = (RuntimeStatus::Running, None, None);
+        let base = header.clone();
+        let mut live = Self::load(app, instance, &Stored { header: &header, input: stored.input, history: &history })?;
+        let mut draft = live.new_draft(input);
+        draft.header.epoch += 1;
+        live.header = base;
+        draft.to_run = live.machine.state().runnable_activities();
+        for child in live.open_children() {
+            if failed_children.contains(&child.sequence) {
+                let effect = live.machine.state().effect(child.sequence);
+                let body = MessageBody::Rewind { reason: reason.to_owned() };
+                let message = live.outgoing(&mut draft, MessageId::of_effect(&effect, u32::MAX - 2), body);
+                draft.deliveries.push(Delivery::Message { to: child.instance, incarnation: Some(child.incarnation), message });
+            }
+        }
+        draft.append.extend(appended);
+        // User code may end at once, if it failed by itself and was not changed.
+        live.conclude(&mut draft)?;
+        let mut turn = live.finish(draft, input, 0, 0);
+        turn.changed = true;
+        Ok((live, turn))
+    }
+}
+
+/// Which events no longer count, and which calls of sub-orchestrations have failed among them.
+///
+/// What failed last, with nothing asked for since, is undone. If the code asked for more after the last failure (it compensated, say), that
+/// is undone with it: calls made after the failure and what came of them. Events raised, and ends of earlier calls, stay.
+fn plan(events: &[Event]) -> (Vec<u32>, BTreeSet<u32>) {
+    let already: BTreeSet<u32> = events
+        .iter()
+        .flat_map(|event| match event {
+            Event::ExecutionRewound { masked, .. } => masked.clone(),
+            _ => Vec::new(),
+        })
+        .collect();
+    let counts = |place: usize| u32::try_from(place).is_ok_and(|place| !already.contains(&place));
+    let is_failure = |event: &Event| matches!(event, Event::ActivityFailed { .. } | Event::SubOrchestrationFailed { .. });
+    let last_asked = events.iter().enumerate().rev().find(|(i, e)| counts(*i) && asked_call(e).is_some()).map_or(0, |(i, _)| i);
+    let after_last_call = events.iter().enumerate().position(|(i, e)| i > last_asked && counts(i) && is_failure(e));
+    let from = after_last_call.or_else(|| events.iter().enumerate().rev().find(|(i, e)| counts(*i) && is_failure(e)).map(|(i, _)| i));
+    let from = from.unwrap_or(events.len());
+
+    let mut undone_calls = BTreeSet::new();
+    let (mut masked, mut failed_children) = (Vec::new(), BTreeSet::new());
+    for (place, event) in events.iter().enumerate() {
+        if !counts(place) {
+            continue;
+        }
+        let undone = match event {
+            Event::ExecutionFailed { .. } => true,
+            _ if place < from => false,
+            Event::ActivityFailed { .. } => true,
+            Event::SubOrchestrationFailed { sequence, .. } => {
+                failed_children.insert(*sequence);
+                true
+            }
+            event => match (asked_call(event), ended_call(event)) {
+                (Some(call), _) => {
+                    undone_calls.insert(call);
+                    true
+                }
+                (None, Some(call)) => undone_calls.contains(&call),
+                (None, None) => false,
+            },
+        };
+        if undone && let Ok(place) = u32::try_from(place) {
+            masked.push(place);
+        }
+    }
+    (masked, failed_children)
+}
+
+const fn asked_call(event: &Event) -> Option<u32> {
+    match event {
+        Event::ActivityScheduled { sequence, .. }
+        | Event::TimerCreated { sequence, .. }
+        | Event::EventAwaited { sequence, .. }
+        | Event::SubOrchestrationCreated { sequence, .. }
+        | Event::EventSent { sequence, .. } => Some(*sequence),
+        _ => None,
+    }
+}
+
+const fn ended_call(event: &Event) -> Option<u32> {
+    match event {
+        Event::ActivityCompleted { sequence, .. }
+        | Event::ActivityAttemptFailed { sequence, .. }
+        | Event::ActivityRetried { sequence }
+        | Event::TimerFired { sequence }
+        | Event::SubOrchestrationCompleted { sequence, .. } => Some(*sequence),
+        _ => None,
+    }
+}
