@@ -6,6 +6,7 @@ mod activity;
 mod app;
 pub mod codec;
 mod context;
+pub mod engine;
 mod failure;
 pub mod header;
 pub mod history;
@@ -28,6 +29,7 @@ pub use context::{
     as_completed, boxed, join_all, race, select_boxed, try_join_all,
 };
 pub use durable_macros::{activity, orchestrator};
+pub use engine::{Client, ClientError, Engine, EngineConfig, Ports, Shard, Start, Started};
 pub use failure::{BoxError, Error, Failure, KIND_PANIC, KIND_PAYLOAD, KIND_TIMEOUT, panic_text};
 pub use futures_util::future::{join, join3, join4, join5, try_join, try_join3, try_join4, try_join5};
 pub use ids::InstanceId;

@@ -11,6 +11,7 @@ mod waker;
 
 pub use fault::TurnFault;
 pub use live::{Live, OpenChild, Stored};
+pub use rewind::Rewound;
 pub use turn::{Turn, TurnInput};
 
 use std::sync::Arc;

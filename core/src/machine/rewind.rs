@@ -1,22 +1,35 @@
 //! Rewind: a failed instance goes on from what failed. History is only appended to; what no longer counts is named in the event itself.
 
 use super::fault::TurnFault;
-use super::live::{Live, Stored};
-use super::turn::{Turn, TurnInput};
+use super::live::{Live, OpenChild, Stored};
+use super::turn::{NewChild, Turn, TurnInput};
 use crate::app::App;
-use crate::header::{Delivery, FaultKind, RuntimeStatus};
+use crate::header::{FaultKind, RuntimeStatus};
 use crate::history::Event;
-use crate::ids::{InstanceId, MessageId};
-use crate::message::MessageBody;
+use crate::ids::InstanceId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// What a rewind comes to.
+#[derive(Debug)]
+pub struct Rewound {
+    /// The instance, as the commit will leave it.
+    pub live: Live,
+    /// What is to be committed.
+    pub turn: Turn,
+    /// Sub-orchestrations whose failure no longer counts.
+    pub failed_children: Vec<OpenChild>,
+}
+
 impl Live {
-    /// Rewinds a failed instance: what failed is asked for again, in a new epoch, and failed sub-orchestrations are rewound too.
+    /// Rewinds a failed instance: what failed is asked for again, in a new epoch.
+    ///
+    /// Also gives the sub-orchestrations that have failed: they are to be rewound *before* the turn is committed. The turn's deliveries
+    /// name every open sub-orchestration; they belong into the outbox on every store, so that one that ended meanwhile is found.
     ///
     /// # Errors
     /// [`TurnFault`] if its records cannot be read, or the code does not match its history.
-    pub fn rewind(app: &Arc<App>, instance: &InstanceId, stored: &Stored<'_>, reason: &str, input: &TurnInput<'_>) -> Result<(Self, Turn), TurnFault> {
+    pub fn rewind(app: &Arc<App>, instance: &InstanceId, stored: &Stored<'_>, reason: &str, input: &TurnInput<'_>) -> Result<Rewound, TurnFault> {
         let unreadable = |e: crate::codec::FormatError| TurnFault::new(FaultKind::Unreadable, e.to_string());
         let events: Vec<Event> = stored.history.iter().map(|bytes| Event::from_bytes(bytes)).collect::<Result<_, _>>().map_err(unreadable)?;
         let (masked, failed_children) = plan(&events);
@@ -33,12 +46,25 @@ impl Live {
         draft.header.epoch += 1;
         live.header = base;
         draft.to_run = live.machine.state().runnable_activities();
+        let mut failed = Vec::new();
         for child in live.open_children() {
+            let again = {
+                let state = live.machine.state();
+                let Some(op) = state.child(child.sequence) else { continue };
+                NewChild {
+                    sequence: child.sequence,
+                    awaited: true,
+                    name: op.name.to_owned(),
+                    version: op.version.clone(),
+                    instance: op.instance.clone(),
+                    incarnation: op.incarnation,
+                    input: op.input.clone(),
+                }
+            };
+            // It has been started; starting it again has whoever hands this on look at how it stands.
+            draft.deliveries.push(live.start_child(now, again));
             if failed_children.contains(&child.sequence) {
-                let effect = live.machine.state().effect(child.sequence);
-                let body = MessageBody::Rewind { reason: reason.to_owned() };
-                let message = live.outgoing(&mut draft, MessageId::of_effect(&effect, u32::MAX - 2), body);
-                draft.deliveries.push(Delivery::Message { to: child.instance, incarnation: Some(child.incarnation), message });
+                failed.push(child);
             }
         }
         draft.append.extend(appended);
@@ -46,7 +72,7 @@ impl Live {
         live.conclude(&mut draft)?;
         let mut turn = live.finish(draft, input, 0, 0);
         turn.changed = true;
-        Ok((live, turn))
+        Ok(Rewound { live, turn, failed_children: failed })
     }
 }
 

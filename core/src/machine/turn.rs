@@ -72,6 +72,17 @@ pub(super) struct Draft {
     ended: Option<Ended>,
 }
 
+/// A sub-orchestration to be started.
+pub(super) struct NewChild {
+    pub sequence: u32,
+    pub awaited: bool,
+    pub name: String,
+    pub version: Option<String>,
+    pub instance: InstanceId,
+    pub incarnation: Incarnation,
+    pub input: Payload,
+}
+
 /// How the instance, or its execution, ended in this turn.
 enum Ended {
     Instance { output: Payload },
@@ -222,8 +233,12 @@ impl Live {
             match &asked {
                 Event::ActivityScheduled { sequence, .. } => draft.to_run.push(*sequence),
                 Event::SubOrchestrationCreated { sequence, name, instance, input, awaited, version } => {
-                    let delivery = self.start_child(draft, (*sequence, *awaited), (name, version.clone()), instance, input);
-                    draft.deliveries.push(delivery);
+                    let digest = xxhash_rust::xxh3::xxh3_64(self.machine.state().effect(*sequence).to_string().as_bytes());
+                    // As the context gave it: see `Context::sub_orchestration`.
+                    let incarnation = Incarnation(digest.to_be_bytes());
+                    let (name, version, instance, input) = (name.clone(), version.clone(), instance.clone(), input.clone());
+                    let child = NewChild { sequence: *sequence, awaited: *awaited, name, version, instance, incarnation, input };
+                    draft.deliveries.push(self.start_child(draft.now, child));
                 }
                 Event::EventSent { sequence, instance, name, data } => {
                     let body = MessageBody::EventRaised { name: name.clone(), data: data.clone() };
@@ -244,33 +259,18 @@ impl Live {
         Message { id, arrived: draft.now, sender: Some(sender), body }
     }
 
-    fn start_child(
-        &self,
-        draft: &Draft,
-        (sequence, awaited): (u32, bool),
-        (name, version): (&str, Option<String>),
-        instance: &InstanceId,
-        input: &Payload,
-    ) -> Delivery {
-        let effect = self.machine.state().effect(sequence);
-        // As the context gave it: see `Context::sub_orchestration`.
-        let incarnation = Incarnation(xxhash_rust::xxh3::xxh3_64(effect.to_string().as_bytes()).to_be_bytes());
-        let version = version.or_else(|| self.app.resolve(name, None).flatten());
-        let mut header = Header::pending(name.to_owned(), version, incarnation, CommitId(incarnation.0), draft.now);
-        header.parent =
-            Some(ParentRef { instance: self.instance.clone(), incarnation: self.header.incarnation, execution: self.header.execution, sequence, awaited });
-        let if_refused = awaited.then(|| Message {
-            id: MessageId::of_effect(&effect, u32::MAX),
-            arrived: draft.now,
-            sender: None,
-            body: MessageBody::ChildEnded {
-                execution: self.header.execution,
-                sequence,
-                child: instance.clone(),
-                outcome: Outcome::Failed(Failure::new("InstanceInUse", format!("instance `{instance}` exists already and has not ended"))),
-            },
+    pub(super) fn start_child(&self, now: Timestamp, child: NewChild) -> Delivery {
+        let NewChild { sequence, awaited, name, version, instance, incarnation, input } = child;
+        let version = version.or_else(|| self.app.resolve(&name, None).flatten());
+        let mut header = Header::pending(name, version, incarnation, CommitId(incarnation.0), now);
+        let execution = self.header.execution;
+        header.parent = Some(ParentRef { instance: self.instance.clone(), incarnation: self.header.incarnation, execution, sequence, awaited });
+        let if_refused = awaited.then(|| {
+            let failure = Failure::new("InstanceInUse", format!("instance `{instance}` exists already and has not ended"));
+            let body = MessageBody::ChildEnded { execution, sequence, child: instance.clone(), outcome: Outcome::Failed(failure) };
+            Message { id: MessageId::of_effect(&self.machine.state().effect(sequence), u32::MAX), arrived: now, sender: None, body }
         });
-        Delivery::Start { instance: instance.clone(), header: Box::new(header), input: input.clone(), if_refused }
+        Delivery::Start { instance, header: Box::new(header), input, if_refused }
     }
 
     /// Writes down how user code, or a termination, ended the execution.

@@ -71,3 +71,11 @@ pub trait Dispatch: Send + Sync + 'static {
     /// Runs one attempt and ends with its outcome, which is never a panic. Dropping the future may abandon the attempt.
     fn run(&self, task: ActivityTask) -> PortFuture<Outcome>;
 }
+
+/// Watches turns from outside: a turn that never comes back, or takes the process with it, is found by what was noted here.
+pub trait TurnGuard: Send + Sync + 'static {
+    /// This shard is about to run user code for this instance, with the revision it stands at.
+    fn enter(&self, shard: usize, instance: &InstanceId, incarnation: Incarnation, revision: u64);
+    /// It has come back.
+    fn leave(&self, shard: usize);
+}

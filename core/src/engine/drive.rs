@@ -1,0 +1,453 @@
+//! Driving one instance: load → turn → commit → effects, again until nothing is left to do.
+//!
+//! Where it can stop between two store calls, and who goes on:
+//! before the commit – nothing has happened, the message is still its sender's (or in the inbox); after the commit, before its effects –
+//! the header names them (open activities, outbox, due time), and whoever looks next carries them out; after the effects – done.
+//! A lost commit drops what is in memory and goes on from the state that won; an unknown one is settled by its commit id.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_channel::oneshot;
+
+use super::client::{ClientError, refusal};
+use super::effects::Prepared;
+use super::shard::Local;
+use super::slot::{Queued, Resident, Slot};
+use crate::header::{Header, RuntimeStatus};
+use crate::ids::CommitId;
+use crate::limits;
+use crate::machine::{Live, Stored, TurnFault, TurnInput};
+use crate::message::{Message, MessageBody};
+use crate::ports::{Commit, CommitOutcome, Committed, Known, Loaded, StoreError, Token};
+
+/// Longest pause between two tries while the store gives trouble.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What a step of a drive came to.
+pub(super) enum Step {
+    /// There may be more to do.
+    Again,
+    /// Nothing is left to do.
+    Idle,
+}
+
+/// A commit that did not land.
+pub(super) enum NotLanded {
+    /// Another driver's did.
+    Lost,
+    /// The store gave trouble; nothing is known to have been written.
+    Trouble(StoreError),
+}
+
+pub(super) fn reply_to(reply: oneshot::Sender<Result<(), ClientError>>, answer: Result<(), ClientError>) {
+    // Whoever asked may have gone.
+    let _ = reply.send(answer);
+}
+
+impl Local {
+    /// Drives a slot until it has no reason left.
+    pub(super) async fn drive(self: &Rc<Self>, slot: &Rc<Slot>) {
+        while !self.is_abandoned() {
+            let start = slot.state.borrow_mut().starts.pop_front();
+            if let Some(start) = start {
+                self.start(slot, start).await;
+                continue;
+            }
+            match self.step(slot).await {
+                Ok(Step::Again) => slot.state.borrow_mut().troubles = 0,
+                Ok(Step::Idle) => {
+                    slot.state.borrow_mut().troubles = 0;
+                    if !slot.state.borrow().has_reason() {
+                        self.release_covers(slot).await;
+                        if !slot.state.borrow().has_reason() {
+                            return;
+                        }
+                    }
+                }
+                Err(trouble) => {
+                    self.store_trouble(slot, &trouble);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Refuses those who wait for an answer, keeps what is ours, and tries again later.
+    fn store_trouble(self: &Rc<Self>, slot: &Rc<Slot>, trouble: &StoreError) {
+        tracing::error!(instance = %slot.id, "{trouble}");
+        let (waiting, troubles) = {
+            let mut state = slot.state.borrow_mut();
+            state.resident = None;
+            state.troubles = state.troubles.saturating_add(1);
+            let (waiting, ours): (Vec<_>, Vec<_>) = state.queue.drain(..).partition(|queued| queued.reply.is_some());
+            state.queue.extend(ours);
+            (waiting, state.troubles)
+        };
+        for queued in waiting {
+            queued.answer(Err(trouble.clone().into()));
+        }
+        let pause = Duration::from_millis(250).saturating_mul(2_u32.saturating_pow(troubles.min(16)));
+        self.look_later(slot, pause.min(LONGEST_PAUSE));
+    }
+
+    async fn step(self: &Rc<Self>, slot: &Rc<Slot>) -> Result<Step, StoreError> {
+        let (resident, look_inbox) = {
+            let mut state = slot.state.borrow_mut();
+            let reason = state.has_reason();
+            state.look = false;
+            let look_inbox = std::mem::take(&mut state.look_inbox);
+            let resident = state.resident.take();
+            if resident.is_none() && !reason {
+                return Ok(Step::Idle);
+            }
+            (resident, look_inbox)
+        };
+        let resident = match resident {
+            Some(resident) if look_inbox => self.refresh(slot, resident).await?,
+            other => other,
+        };
+        let resident = match resident {
+            Some(resident) => resident,
+            None => match self.load(slot).await? {
+                Some(resident) => resident,
+                None => return Ok(Step::Idle),
+            },
+        };
+        self.advance(slot, resident).await
+    }
+
+    /// Reads again what the inbox holds. None if what is in memory is out of date.
+    async fn refresh(&self, slot: &Slot, mut resident: Resident) -> Result<Option<Resident>, StoreError> {
+        let header = resident.live.header();
+        let known = Known { incarnation: header.incarnation, execution: header.execution, events: header.events };
+        let (incarnation, revision) = (header.incarnation, header.revision);
+        let loaded = self.shared.ports.store.load(&slot.id, Some(known)).await?;
+        Ok(loaded.filter(|loaded| (loaded.header.incarnation, loaded.header.revision) == (incarnation, revision)).map(|loaded| {
+            resident.inbox = loaded.inbox;
+            resident.token = loaded.token;
+            resident
+        }))
+    }
+
+    /// Brings an instance into memory, or settles what waits for it if it cannot be driven.
+    async fn load(self: &Rc<Self>, slot: &Rc<Slot>) -> Result<Option<Resident>, StoreError> {
+        let Some(loaded) = self.shared.ports.store.load(&slot.id, None).await? else {
+            for queued in slot.state.borrow_mut().queue.drain(..) {
+                queued.answer(Err(ClientError::NotFound(slot.id.clone())));
+            }
+            return Ok(None);
+        };
+        let header = &loaded.header;
+        if header.status == RuntimeStatus::Failed && self.rewind_asked(slot) {
+            self.rewind(slot, loaded).await?;
+            return Ok(None);
+        }
+        if header.status.is_terminal() {
+            self.refuse_all(slot, header);
+            if loaded.inbox.is_empty() && header.outbox.is_empty() && header.orphans.is_empty() {
+                slot.state.borrow_mut().queue.clear();
+                return Ok(None);
+            }
+        }
+        if let Some(fault) = &header.fault {
+            let now = self.shared.ports.clock.now();
+            let again = fault.build != self.shared.app.build_id() || fault.next_try.is_some_and(|at| at <= now);
+            if !again {
+                self.store_queue_plainly(slot).await?;
+                return Ok(None);
+            }
+        }
+        self.replay(slot, loaded).await
+    }
+
+    async fn replay(self: &Rc<Self>, slot: &Rc<Slot>, loaded: Loaded) -> Result<Option<Resident>, StoreError> {
+        let stored = Stored { header: &loaded.header, input: &loaded.input, history: &loaded.events };
+        let live = self.guarded(slot, &loaded.header, || Live::load(&self.shared.app, &slot.id, &stored));
+        if self.is_abandoned() {
+            return Ok(None);
+        }
+        match live {
+            Ok(live) => {
+                let resident = Resident { live, token: loaded.token, inbox: loaded.inbox };
+                if resident.live.header().fault.is_none() {
+                    self.run_what_is_left(slot, &resident.live);
+                }
+                Ok(Some(resident))
+            }
+            Err(fault) => {
+                self.fault(slot, loaded.header, loaded.token, &fault).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Runs user code where a host can notice that it does not come back.
+    pub(super) fn guarded<T>(&self, slot: &Slot, header: &Header, user_code: impl FnOnce() -> Result<T, TurnFault>) -> Result<T, TurnFault> {
+        let guard = &self.shared.ports.guard;
+        guard.enter(self.index, &slot.id, header.incarnation, header.revision);
+        let result = user_code();
+        guard.leave(self.index);
+        result
+    }
+
+    pub(super) fn turn_input<'a>(&self, inbox: &'a [Message], direct: &'a [Message], commit_id: CommitId) -> TurnInput<'a> {
+        let now = self.shared.ports.clock.now();
+        TurnInput { now, inbox, direct, commit_id, owner: self.shared.owner, claim_until: now.after(self.shared.config.claim) }
+    }
+
+    /// One turn of a live instance, if there is a reason for one.
+    async fn advance(self: &Rc<Self>, slot: &Rc<Slot>, mut resident: Resident) -> Result<Step, StoreError> {
+        if !resident.live.header().outbox.is_empty() {
+            return self.hand_on(slot, resident).await;
+        }
+        if resident.live.header().status.is_terminal() {
+            self.refuse_all(slot, resident.live.header());
+        }
+        let (direct, replies) = self.take_queue(slot, &resident);
+        if !self.needs_turn(&resident, &direct) {
+            if !resident.live.header().status.is_terminal() || !resident.live.header().orphans.is_empty() {
+                slot.state.borrow_mut().resident = Some(resident);
+            }
+            return Ok(Step::Idle);
+        }
+        let commit_id = self.shared.commit_id();
+        let header = resident.live.header().clone();
+        let input = self.turn_input(&resident.inbox, &direct, commit_id);
+        let turn = self.guarded(slot, &header, || resident.live.turn(&input));
+        if self.is_abandoned() {
+            return Ok(Step::Idle);
+        }
+        let turn = match turn {
+            Ok(turn) => turn,
+            Err(fault) => {
+                put_back(slot, direct, replies);
+                self.fault(slot, header, resident.token, &fault).await?;
+                return Ok(Step::Again);
+            }
+        };
+        let mut direct = direct;
+        let mut replies = replies;
+        put_back(slot, direct.split_off(turn.direct_taken), replies.split_off(turn.direct_taken));
+        if !turn.changed {
+            answer_all(replies, &Ok(()));
+            slot.state.borrow_mut().resident = Some(resident);
+            return Ok(Step::Again);
+        }
+        let prepared = match self.prepare(slot, turn, false).await {
+            Ok(prepared) => prepared,
+            Err(trouble) => {
+                put_back(slot, direct, replies);
+                return Err(trouble);
+            }
+        };
+        let landed = self.commit(slot, &header, &resident.token, &prepared, direct.clone()).await;
+        self.conclude(slot, resident.live, prepared, landed, (direct, replies)).await
+    }
+
+    /// Follows a commit up, whichever way it went.
+    pub(super) async fn conclude(
+        self: &Rc<Self>,
+        slot: &Rc<Slot>,
+        mut live: Live,
+        prepared: Prepared,
+        landed: Result<Committed, NotLanded>,
+        (direct, replies): (Vec<Message>, Vec<Reply>),
+    ) -> Result<Step, StoreError> {
+        match landed {
+            Ok(committed) => {
+                live.stored(prepared.header.clone());
+                {
+                    let mut state = slot.state.borrow_mut();
+                    state.losses = 0;
+                    state.resident = Some(Resident { live, token: committed.token, inbox: committed.inbox });
+                }
+                answer_all(replies, &Ok(()));
+                self.committed(slot, prepared).await;
+                Ok(Step::Again)
+            }
+            Err(NotLanded::Lost) => {
+                self.release(prepared.cover).await;
+                put_back(slot, direct, replies);
+                let losses = {
+                    let mut state = slot.state.borrow_mut();
+                    state.losses += 1;
+                    state.look = true;
+                    state.losses
+                };
+                if losses >= 2 {
+                    self.store_queue_plainly(slot).await?;
+                }
+                Ok(Step::Again)
+            }
+            Err(NotLanded::Trouble(trouble)) => {
+                self.release(prepared.cover).await;
+                put_back(slot, direct, replies);
+                Err(trouble)
+            }
+        }
+    }
+
+    fn needs_turn(&self, resident: &Resident, direct: &[Message]) -> bool {
+        let header = resident.live.header();
+        !direct.is_empty()
+            || !resident.inbox.is_empty()
+            || matches!(header.status, RuntimeStatus::Pending | RuntimeStatus::ContinuedAsNew)
+            || header.fault.is_some()
+            || (!header.status.is_terminal()
+                && header.status != RuntimeStatus::Suspended
+                && header.timer_due.is_some_and(|at| at <= self.shared.ports.clock.now()))
+    }
+
+    /// Takes what waits for this life, as much as one turn takes.
+    fn take_queue(&self, slot: &Slot, resident: &Resident) -> (Vec<Message>, Vec<Reply>) {
+        let life = resident.live.header().incarnation;
+        let mut state = slot.state.borrow_mut();
+        let mut taken = (Vec::new(), Vec::new());
+        while taken.0.len() < limits::MESSAGES_PER_TURN
+            && let Some(queued) = state.queue.pop_front()
+        {
+            if queued.life.is_some_and(|meant| meant != life) {
+                continue;
+            }
+            taken.0.push(queued.message);
+            taken.1.push((queued.life, queued.reply));
+        }
+        taken
+    }
+
+    /// Answers those who ask something of an instance that has ended.
+    fn refuse_all(&self, slot: &Slot, header: &Header) {
+        let mut state = slot.state.borrow_mut();
+        let (waiting, ours): (Vec<_>, Vec<_>) = state.queue.drain(..).partition(|queued| queued.reply.is_some());
+        state.queue.extend(ours);
+        drop(state);
+        for queued in waiting {
+            let (instance, status) = (slot.id.clone(), header.status);
+            let rewinds = matches!(queued.message.body, MessageBody::Rewind { .. });
+            queued.answer(Err(if rewinds { ClientError::NotFailed { instance, status } } else { ClientError::Ended { instance, status } }));
+        }
+    }
+
+    fn rewind_asked(&self, slot: &Slot) -> bool {
+        slot.state.borrow().queue.iter().any(|queued| matches!(queued.message.body, MessageBody::Rewind { .. }))
+    }
+
+    /// Stores what waits, without asking user code, and answers it.
+    pub(super) async fn store_queue_plainly(&self, slot: &Slot) -> Result<(), StoreError> {
+        loop {
+            let queued = slot.state.borrow_mut().queue.pop_front();
+            let Some(queued) = queued else { return Ok(()) };
+            if matches!(queued.message.body, MessageBody::Rewind { .. }) {
+                queued.answer(Err(ClientError::NotFailed { instance: slot.id.clone(), status: RuntimeStatus::Running }));
+                continue;
+            }
+            match self.shared.ports.store.deliver(&slot.id, queued.life, queued.message.clone()).await {
+                Ok(delivered) => queued.answer(refusal(delivered, &slot.id).map_or(Ok(()), Err)),
+                Err(trouble) => {
+                    slot.state.borrow_mut().queue.push_front(queued);
+                    return Err(trouble);
+                }
+            }
+        }
+    }
+
+    /// A turn was abandoned: what waits for the instance is stored, and the fault recorded beside an untouched history.
+    pub(super) async fn fault(self: &Rc<Self>, slot: &Rc<Slot>, stored: Header, token: Token, fault: &TurnFault) -> Result<(), StoreError> {
+        tracing::error!(instance = %slot.id, kind = ?fault.kind, "{fault}");
+        self.store_queue_plainly(slot).await?;
+        let now = self.shared.ports.clock.now();
+        let mut header = stored.clone();
+        header.fault = Some(fault.record(stored.fault.as_ref(), self.shared.app.build_id(), stored.version.as_deref(), now));
+        header.revision += 1;
+        header.commit_id = self.shared.commit_id();
+        header.updated = now;
+        self.arm_alarm(slot, &mut header).await?;
+        let commit = header_only(slot, &stored, token, header);
+        match self.shared.ports.store.commit(commit).await {
+            CommitOutcome::Committed(_) | CommitOutcome::Lost(_) => {}
+            CommitOutcome::Unknown(trouble) => return Err(trouble),
+        }
+        self.shared.watchers.notify(&slot.id);
+        Ok(())
+    }
+
+    /// Commits a prepared turn. An unknown outcome is settled here, by the commit id.
+    pub(super) async fn commit(&self, slot: &Slot, base: &Header, token: &Token, prepared: &Prepared, direct: Vec<Message>) -> Result<Committed, NotLanded> {
+        let turn = &prepared.turn;
+        let commit = Commit {
+            instance: slot.id.clone(),
+            token: token.clone(),
+            base: base.revision,
+            header: prepared.header.clone(),
+            reset: turn.reset,
+            append: turn.append.clone(),
+            taken: turn.taken,
+            direct,
+            deliveries: prepared.deliveries.clone(),
+            input: turn.input.clone(),
+            output: turn.output.clone(),
+            custom_status: turn.custom_status.clone(),
+        };
+        self.settle(slot, commit).await
+    }
+
+    /// Sends a commit off; if its outcome is not known, the stored commit id tells.
+    pub(super) async fn settle(&self, slot: &Slot, commit: Commit) -> Result<Committed, NotLanded> {
+        let (incarnation, mine) = (commit.header.incarnation, commit.header.commit_id);
+        match self.shared.ports.store.commit(commit).await {
+            CommitOutcome::Committed(committed) => Ok(committed),
+            CommitOutcome::Lost(winner) => match winner {
+                // Our own commit, come through twice on its way.
+                Some(loaded) if loaded.header.incarnation == incarnation && loaded.header.commit_id == mine => {
+                    Ok(Committed { token: loaded.token, inbox: loaded.inbox })
+                }
+                _ => Err(NotLanded::Lost),
+            },
+            CommitOutcome::Unknown(trouble) => match self.shared.ports.store.load(&slot.id, None).await {
+                Ok(Some(loaded)) if loaded.header.incarnation == incarnation && loaded.header.commit_id == mine => {
+                    Ok(Committed { token: loaded.token, inbox: loaded.inbox })
+                }
+                Ok(_) => Err(NotLanded::Trouble(trouble)),
+                Err(trouble) => Err(NotLanded::Trouble(trouble)),
+            },
+        }
+    }
+}
+
+/// Who waits for the answer to a message, and the life it is meant for.
+pub(super) type Reply = (Option<crate::ids::Incarnation>, Option<oneshot::Sender<Result<(), ClientError>>>);
+
+fn answer_all(replies: Vec<Reply>, answer: &Result<(), ClientError>) {
+    for (_, reply) in replies {
+        if let Some(reply) = reply {
+            reply_to(reply, answer.clone());
+        }
+    }
+}
+
+/// Messages that were not taken go back to the front, in order.
+pub(super) fn put_back(slot: &Slot, messages: Vec<Message>, replies: Vec<Reply>) {
+    let mut state = slot.state.borrow_mut();
+    for (message, (life, reply)) in messages.into_iter().zip(replies).rev() {
+        state.queue.push_front(Queued { message, life, reply });
+    }
+}
+
+/// A commit that changes nothing but the header.
+pub(super) fn header_only(slot: &Slot, stored: &Header, token: Token, header: Header) -> Commit {
+    Commit {
+        instance: slot.id.clone(),
+        token,
+        base: stored.revision,
+        header,
+        reset: false,
+        append: Vec::new(),
+        taken: 0,
+        direct: Vec::new(),
+        deliveries: Vec::new(),
+        input: None,
+        output: None,
+        custom_status: None,
+    }
+}

@@ -1,0 +1,299 @@
+//! What stands around a commit: alarm and safety net before it, activities and deliveries to others after it; and rewind, which begins with
+//! the children.
+
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+
+use super::Ask;
+use super::client::ClientError;
+use super::drive::{NotLanded, Reply, Step, header_only, put_back, reply_to};
+use super::shard::Local;
+use super::slot::{Queued, Resident, RunKey, Slot};
+use crate::header::{ActivityTask, Delivery, Header, RuntimeStatus};
+use crate::ids::MessageId;
+use crate::machine::{Live, Rewound, Stored, Turn};
+use crate::message::{Message, MessageBody, Outcome};
+use crate::ports::{AlarmKey, Create, Created, Handle, Loaded, ReusePolicy, StoreError};
+use crate::{Failure, InstanceId};
+
+/// A turn with everything done that must come before its commit.
+pub(super) struct Prepared {
+    pub turn: Turn,
+    /// The header as it will be stored.
+    pub header: Header,
+    /// What the store is to deliver in the same transaction.
+    pub deliveries: Vec<Delivery>,
+    pub cover: Option<Handle>,
+}
+
+impl Local {
+    /// Arms the alarm and puts the safety net up. `outbox` keeps deliveries out of the commit's own transaction on every store.
+    pub(super) async fn prepare(&self, slot: &Slot, turn: Turn, outbox: bool) -> Result<Prepared, StoreError> {
+        let mut header = turn.header.clone();
+        let mut deliveries = Vec::new();
+        if self.shared.ports.store.delivers_atomically() && !outbox {
+            deliveries.clone_from(&turn.deliveries);
+        } else {
+            header.outbox.extend(turn.deliveries.iter().cloned());
+        }
+        self.arm_alarm(slot, &mut header).await?;
+        let cover = if header.has_work() {
+            let until = self.shared.ports.clock.now().after(self.shared.config.claim);
+            Some(self.shared.ports.wake.cover(&slot.id, header.incarnation, header.revision, until).await?)
+        } else {
+            None
+        };
+        Ok(Prepared { turn, header, deliveries, cover })
+    }
+
+    /// The header always names an alarm that exists and fires no later than its earliest due time; an earlier one is kept.
+    pub(super) async fn arm_alarm(&self, slot: &Slot, header: &mut Header) -> Result<(), StoreError> {
+        let now = self.shared.ports.clock.now();
+        if header.alarm_at.is_some_and(|at| at <= now) {
+            (header.alarm, header.alarm_at) = (None, None);
+        }
+        let Some(due) = header.due() else {
+            if let Some(handle) = header.alarm.take() {
+                header.alarm_at = None;
+                self.shared.ports.alarms.disarm(handle).await;
+            }
+            return Ok(());
+        };
+        if header.alarm_at.is_none_or(|armed| due < armed) {
+            let key = AlarmKey { instance: slot.id.clone(), incarnation: header.incarnation, number: header.revision };
+            header.alarm = Some(self.shared.ports.alarms.arm(key, due).await?);
+            header.alarm_at = Some(due);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn release(&self, cover: Option<Handle>) {
+        if let Some(handle) = cover {
+            self.shared.ports.wake.release(handle).await;
+        }
+    }
+
+    /// The drive is done, and nothing is left that the safety net would have to find.
+    pub(super) async fn release_covers(&self, slot: &Slot) {
+        let handles = {
+            let mut state = slot.state.borrow_mut();
+            let at_work = state.resident.as_ref().is_some_and(|resident| resident.live.header().has_work());
+            if at_work { Vec::new() } else { std::mem::take(&mut state.covers) }
+        };
+        for handle in handles {
+            self.shared.ports.wake.release(handle).await;
+        }
+    }
+
+    /// A commit has landed: whoever waits is told, others are looked at, activities run.
+    pub(super) async fn committed(self: &Rc<Self>, slot: &Rc<Slot>, prepared: Prepared) {
+        slot.state.borrow_mut().covers.extend(prepared.cover);
+        self.shared.watchers.notify(&slot.id);
+        for delivery in &prepared.deliveries {
+            self.shared.look(delivery.target(), true);
+        }
+        for task in prepared.turn.tasks {
+            self.run(slot, task);
+        }
+        if !prepared.header.orphans.is_empty() {
+            let left = slot.state.borrow().resident.as_ref().map(|resident| resident.live.runnable_activities()).unwrap_or_default();
+            for task in left {
+                self.run(slot, task);
+            }
+        }
+    }
+
+    /// After a replay: what the header leaves to be run, and nobody else has claimed, is run.
+    pub(super) fn run_what_is_left(self: &Rc<Self>, slot: &Rc<Slot>, live: &Live) {
+        let now = self.shared.ports.clock.now();
+        let header = live.header();
+        let others = |task: &ActivityTask| {
+            let claimed = header
+                .claims
+                .iter()
+                .find(|claim| claim.owner != self.shared.owner && claim.until > now && (claim.from..=claim.to).contains(&task.effect.sequence));
+            claimed.filter(|_| !self.shared.config.exclusive).map(|claim| claim.until)
+        };
+        for task in live.runnable_activities() {
+            match others(&task) {
+                None => self.run(slot, task),
+                Some(until) => self.look_later(slot, now.until(until)),
+            }
+        }
+    }
+
+    /// Runs one attempt of an activity, unless it runs already; its end becomes a message.
+    fn run(self: &Rc<Self>, slot: &Rc<Slot>, task: ActivityTask) {
+        let key = RunKey::from(&task);
+        if self.is_stopping() || !slot.state.borrow_mut().running.insert(key) {
+            return;
+        }
+        let (local, slot) = (self.clone(), slot.clone());
+        let run = self.shared.ports.dispatch.run(task.clone());
+        self.spawn(async move {
+            let outcome = run.await;
+            let effect = &task.effect;
+            let body =
+                MessageBody::ActivityEnded { execution: effect.execution, epoch: effect.epoch, sequence: effect.sequence, attempt: task.attempt, outcome };
+            let message = Message { id: MessageId::of_effect(effect, task.attempt), arrived: local.shared.ports.clock.now(), sender: None, body };
+            {
+                let mut state = slot.state.borrow_mut();
+                state.running.remove(&key);
+                state.queue.push_back(Queued { message, life: Some(effect.incarnation), reply: None });
+            }
+            local.poke(&slot);
+        });
+    }
+
+    /// Hands the outbox on, in order, and clears it by a settle commit.
+    pub(super) async fn hand_on(self: &Rc<Self>, slot: &Rc<Slot>, resident: Resident) -> Result<Step, StoreError> {
+        let Resident { mut live, token, .. } = resident;
+        let base = live.header().clone();
+        for delivery in &base.outbox {
+            match delivery {
+                Delivery::Start { instance, header, input, if_refused } => {
+                    self.hand_on_start(slot, &base, instance, header, input, if_refused.as_ref()).await?
+                }
+                Delivery::Message { to, incarnation, message } => {
+                    self.shared.ports.store.deliver(to, *incarnation, message.clone()).await?;
+                    self.shared.look(to, true);
+                }
+            }
+        }
+        let mut header = base.clone();
+        header.outbox.clear();
+        header.revision += 1;
+        header.commit_id = self.shared.commit_id();
+        match self.settle(slot, header_only(slot, &base, token, header.clone())).await {
+            Ok(committed) => {
+                live.stored(header);
+                slot.state.borrow_mut().resident = Some(Resident { live, token: committed.token, inbox: committed.inbox });
+                self.shared.watchers.notify(&slot.id);
+            }
+            Err(NotLanded::Lost) => slot.state.borrow_mut().look = true,
+            Err(NotLanded::Trouble(trouble)) => return Err(trouble),
+        }
+        Ok(Step::Again)
+    }
+
+    async fn hand_on_start(
+        &self,
+        slot: &Slot,
+        parent: &Header,
+        child: &InstanceId,
+        header: &Header,
+        input: &crate::Payload,
+        if_refused: Option<&Message>,
+    ) -> Result<(), StoreError> {
+        let create = Create {
+            instance: child.clone(),
+            header: header.clone(),
+            input: input.clone(),
+            output: None,
+            custom_status: None,
+            append: Vec::new(),
+            deliveries: Vec::new(),
+            policy: ReusePolicy::ReplaceEnded,
+        };
+        match self.shared.ports.store.create(create).await? {
+            Created::Created(_) => {}
+            Created::Exists(there) if there.header.incarnation != header.incarnation => {
+                if let Some(message) = if_refused {
+                    self.shared.ports.store.deliver(&slot.id, Some(parent.incarnation), message.clone()).await?;
+                    self.shared.look(&slot.id, true);
+                }
+            }
+            // Started before. If it has ended since, its parent may have missed that.
+            Created::Exists(there) => {
+                if let Some(message) = end_of_child(&there, child) {
+                    self.shared.ports.store.deliver(&slot.id, Some(parent.incarnation), message).await?;
+                    self.shared.look(&slot.id, true);
+                }
+            }
+        }
+        self.shared.look(child, true);
+        Ok(())
+    }
+
+    /// Rewinds a failed instance: its failed children first, so that a crash in between leaves a rewind that can be asked for again.
+    pub(super) async fn rewind(self: &Rc<Self>, slot: &Rc<Slot>, loaded: Loaded) -> Result<(), StoreError> {
+        let (request, others) = {
+            let mut state = slot.state.borrow_mut();
+            let is_rewind = |queued: &Queued| matches!(queued.message.body, MessageBody::Rewind { .. });
+            let Some(place) = state.queue.iter().position(is_rewind) else { return Ok(()) };
+            (state.queue.remove(place), state.queue.drain(..).collect::<Vec<_>>())
+        };
+        // What was asked beside it goes on behind it.
+        let Some(request) = request else { return Ok(()) };
+        slot.state.borrow_mut().queue.extend(others);
+        let MessageBody::Rewind { reason } = &request.message.body else { return Ok(()) };
+        let stored = Stored { header: &loaded.header, input: &loaded.input, history: &loaded.events };
+        let commit_id = self.shared.commit_id();
+        let rewound = self.guarded(slot, &loaded.header, || Live::rewind(&self.shared.app, &slot.id, &stored, reason, &self.turn_input(&[], &[], commit_id)));
+        let Rewound { live, turn, failed_children } = match rewound {
+            Ok(rewound) => rewound,
+            Err(fault) => {
+                let trouble = StoreError::Unavailable(format!("instance `{}` cannot be rewound by this build: {fault}", slot.id));
+                request.answer(Err(trouble.into()));
+                return Ok(());
+            }
+        };
+        for child in failed_children {
+            match self.rewind_child(&child.instance, reason).await {
+                Ok(()) | Err(ClientError::NotFailed { .. }) => {}
+                Err(ClientError::NotFound(_)) => {
+                    request.answer(Err(ClientError::ChildPurged { instance: slot.id.clone(), child: child.instance }));
+                    return Ok(());
+                }
+                Err(other) => {
+                    request.answer(Err(other));
+                    return Ok(());
+                }
+            }
+        }
+        let prepared = match self.prepare(slot, turn, true).await {
+            Ok(prepared) => prepared,
+            Err(trouble) => {
+                slot.state.borrow_mut().queue.push_front(request);
+                return Err(trouble);
+            }
+        };
+        let landed = self.commit(slot, &loaded.header, &loaded.token, &prepared, Vec::new()).await;
+        let (message, reply): (Message, Reply) = (request.message, (request.life, request.reply));
+        match &landed {
+            Ok(_) => {
+                if let Some(reply) = reply.1 {
+                    reply_to(reply, Ok(()));
+                }
+            }
+            Err(_) => put_back(slot, vec![message], vec![reply]),
+        }
+        self.conclude(slot, live, prepared, landed, (Vec::new(), Vec::new())).await.map(|_| ())
+    }
+
+    async fn rewind_child(&self, child: &InstanceId, reason: &str) -> Result<(), ClientError> {
+        let (reply, answer) = oneshot::channel();
+        let body = MessageBody::Rewind { reason: reason.to_owned() };
+        let message = Message { id: self.shared.message_id(), arrived: self.shared.ports.clock.now(), sender: None, body };
+        if !self.shared.ask(child, Ask::Send { instance: child.clone(), message, reply }) {
+            return Err(ClientError::Stopping);
+        }
+        answer.await.unwrap_or(Err(ClientError::Stopping))
+    }
+}
+
+/// What a child that has ended has to tell its parent.
+fn end_of_child(child: &Loaded, id: &InstanceId) -> Option<Message> {
+    let header = &child.header;
+    let parent = header.parent.as_ref()?;
+    let outcome = match header.status {
+        RuntimeStatus::Completed => Outcome::Completed(child.output.clone().unwrap_or_default()),
+        RuntimeStatus::Failed => Outcome::Failed(header.failure.clone().unwrap_or_else(|| Failure::new("Failed", "the sub-orchestration failed"))),
+        RuntimeStatus::Terminated | RuntimeStatus::Canceled => Outcome::Failed(Failure::new("Terminated", "the sub-orchestration was terminated")),
+        _ => return None,
+    };
+    let body = MessageBody::ChildEnded { execution: parent.execution, sequence: parent.sequence, child: id.clone(), outcome };
+    let text = format!("{}/{}/{}", header.incarnation, header.execution, header.revision);
+    Some(Message { id: MessageId(xxhash_rust::xxh3::xxh3_128(text.as_bytes()).to_be_bytes()), arrived: header.updated, sender: None, body })
+}

@@ -1,0 +1,260 @@
+//! The engine: whoever delivers a message drives the instance at once; behind it stands what the store and the wake-up ports promise.
+//!
+//! Instances hash to shards. A shard is one future on one thread: it owns its live instances, and drives each as load → turn → commit →
+//! effects until nothing is left to do. Must never: keep a task, a thread or a timer for an instance that sleeps, or do I/O but through ports.
+
+mod client;
+mod drive;
+mod effects;
+mod shard;
+mod slot;
+mod start;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_channel::{mpsc, oneshot};
+
+pub use client::{Client, ClientError, Start, Started};
+pub use shard::Shard;
+
+use crate::app::App;
+use crate::ids::{CommitId, Incarnation, InstanceId, MessageId};
+use crate::message::Message;
+use crate::payload::Payload;
+use crate::ports::{Alarms, Clock, Dispatch, Entropy, ReusePolicy, Store, TurnGuard, Wake};
+
+/// The adapters that an engine runs on.
+#[derive(Clone)]
+pub struct Ports {
+    /// Where instances are kept.
+    pub store: Arc<dyn Store>,
+    /// Wake-ups at a time.
+    pub alarms: Arc<dyn Alarms>,
+    /// The safety net behind drivers.
+    pub wake: Arc<dyn Wake>,
+    /// Runs activities.
+    pub dispatch: Arc<dyn Dispatch>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Random bytes.
+    pub entropy: Arc<dyn Entropy>,
+    /// Watches turns from outside.
+    pub guard: Arc<dyn TurnGuard>,
+}
+
+/// How an engine runs.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// How many shards, at least one.
+    pub shards: usize,
+    /// How many instances each shard keeps in memory between turns.
+    pub live_per_shard: usize,
+    /// How long a claim on activities lasts from its commit on.
+    pub claim: Duration,
+    /// True if no other process can own the store: claims of others are those of the dead.
+    pub exclusive: bool,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { shards: 1, live_per_shard: 10_000, claim: Duration::from_secs(60), exclusive: true }
+    }
+}
+
+/// What clients and ports ask of a shard.
+pub(crate) enum Ask {
+    /// Start an instance.
+    Start(Box<StartAsk>),
+    /// Deliver a message, and drive.
+    Send { instance: InstanceId, message: Message, reply: oneshot::Sender<Result<(), ClientError>> },
+    /// Look at the instance: something is due, or stands in its inbox.
+    Look { instance: InstanceId, inbox: bool },
+    /// Forget what is in memory of the instance.
+    Forget { instance: InstanceId },
+    /// Finish what is under way, begin nothing new, and end.
+    Stop,
+}
+
+pub(crate) struct StartAsk {
+    pub instance: InstanceId,
+    pub name: String,
+    pub version: Option<String>,
+    pub input: Payload,
+    pub incarnation: Incarnation,
+    pub commit_id: CommitId,
+    pub policy: ReusePolicy,
+    pub reply: oneshot::Sender<Result<(), ClientError>>,
+}
+
+/// What all shards and clients of an engine share.
+pub(crate) struct Shared {
+    pub app: Arc<App>,
+    pub ports: Ports,
+    pub config: EngineConfig,
+    /// This engine, as claims name it.
+    pub owner: u64,
+    routes: RwLock<Vec<Route>>,
+    pub watchers: Watchers,
+    stopping: AtomicBool,
+}
+
+struct Route {
+    asks: mpsc::UnboundedSender<Ask>,
+    abandoned: Arc<AtomicBool>,
+}
+
+/// An engine: shards to be run, and clients to talk to them.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+impl Engine {
+    /// Makes an engine and its shards. Each shard must be run by a thread of its own (or all by one, where there is only one).
+    #[must_use]
+    pub fn new(app: Arc<App>, ports: Ports, config: EngineConfig) -> (Self, Vec<Shard>) {
+        let mut owner = [0; 8];
+        ports.entropy.fill(&mut owner);
+        let count = config.shards.max(1);
+        let shared = Arc::new(Shared {
+            app,
+            ports,
+            config,
+            owner: u64::from_be_bytes(owner),
+            routes: RwLock::new(Vec::new()),
+            watchers: Watchers::default(),
+            stopping: AtomicBool::new(false),
+        });
+        let engine = Self { shared };
+        let shards = (0..count).map(|index| engine.new_shard(index)).collect();
+        (engine, shards)
+    }
+
+    fn new_shard(&self, index: usize) -> Shard {
+        let (asks, receiver) = mpsc::unbounded();
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let route = Route { asks, abandoned: abandoned.clone() };
+        let mut routes = self.shared.routes.write().unwrap_or_else(PoisonError::into_inner);
+        match routes.get_mut(index) {
+            Some(old) => {
+                old.abandoned.store(true, Ordering::SeqCst);
+                *old = route;
+            }
+            None => routes.push(route),
+        }
+        Shard::new(self.shared.clone(), index, receiver, abandoned)
+    }
+
+    /// Gives up a shard whose thread does not come back from user code, and makes its successor. The old one stores nothing any more;
+    /// the host looks again at what the store says is left to do.
+    #[must_use]
+    pub fn replace_shard(&self, index: usize) -> Shard {
+        self.new_shard(index)
+    }
+
+    /// A client.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(self.shared.clone())
+    }
+
+    /// Has the instance looked at: an alarm rang, a wake-up came, or the store says that something is left to do.
+    /// `inbox` says that its inbox may hold what nobody here has seen.
+    pub fn look(&self, instance: &InstanceId, inbox: bool) {
+        self.shared.look(instance, inbox);
+    }
+
+    /// Which shard an instance belongs to.
+    #[must_use]
+    pub fn shard_of(&self, instance: &InstanceId) -> usize {
+        self.shared.shard_of(instance)
+    }
+
+    /// Has every shard finish what is under way and end; requests are refused from now on.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        for route in self.shared.routes.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            let _ = route.asks.unbounded_send(Ask::Stop);
+        }
+    }
+}
+
+impl Shared {
+    pub fn shard_of(&self, instance: &InstanceId) -> usize {
+        let shards = self.routes.read().unwrap_or_else(PoisonError::into_inner).len().max(1);
+        usize::try_from(xxhash_rust::xxh3::xxh3_64(instance.as_str().as_bytes()) % shards as u64).unwrap_or(0)
+    }
+
+    /// Hands an ask to its shard. False if that shard is gone.
+    pub fn ask(&self, instance: &InstanceId, ask: Ask) -> bool {
+        let index = self.shard_of(instance);
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        routes.get(index).is_some_and(|route| route.asks.unbounded_send(ask).is_ok())
+    }
+
+    pub fn look(&self, instance: &InstanceId, inbox: bool) {
+        self.ask(instance, Ask::Look { instance: instance.clone(), inbox });
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.ports.entropy.fill(&mut bytes);
+        bytes
+    }
+
+    pub fn commit_id(&self) -> CommitId {
+        CommitId(self.random())
+    }
+
+    pub fn message_id(&self) -> MessageId {
+        MessageId(self.random())
+    }
+}
+
+/// Who waits for the next commit of an instance. Nothing is kept for instances that nobody waits for.
+#[derive(Default)]
+pub(crate) struct Watchers {
+    waiting: AtomicUsize,
+    by_instance: Mutex<HashMap<InstanceId, Vec<oneshot::Sender<()>>>>,
+}
+
+impl Watchers {
+    pub fn watch(&self, instance: &InstanceId) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        let mut map = self.by_instance.lock().unwrap_or_else(PoisonError::into_inner);
+        map.entry(instance.clone()).or_default().push(sender);
+        self.waiting.store(map.len(), Ordering::SeqCst);
+        receiver
+    }
+
+    /// The instance has changed.
+    pub fn notify(&self, instance: &InstanceId) {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let mut map = self.by_instance.lock().unwrap_or_else(PoisonError::into_inner);
+        for watcher in map.remove(instance).unwrap_or_default() {
+            let _ = watcher.send(());
+        }
+        self.waiting.store(map.len(), Ordering::SeqCst);
+    }
+
+    /// Drops watchers whose waiter has gone.
+    pub fn sweep(&self, instance: &InstanceId) {
+        let mut map = self.by_instance.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watchers) = map.get_mut(instance) {
+            watchers.retain(|watcher| !watcher.is_canceled());
+            if watchers.is_empty() {
+                map.remove(instance);
+            }
+        }
+        self.waiting.store(map.len(), Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,234 @@
+//! A shard: one future that owns its live instances and drives those that something came for.
+//!
+//! It must be polled on one thread only (live instances are not `Send`). Must never: hold anything for an instance beyond the bound on
+//! live ones, or wait for one instance while another could go on.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+
+use futures_channel::mpsc;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::slot::{Queued, Slot};
+use super::{Ask, ClientError, Shared};
+use crate::ids::InstanceId;
+
+/// A shard that is yet to be run. It can be sent to the thread that will.
+pub struct Shard {
+    shared: Arc<Shared>,
+    index: usize,
+    asks: mpsc::UnboundedReceiver<Ask>,
+    abandoned: Arc<AtomicBool>,
+}
+
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The running shard.
+pub(super) struct Local {
+    pub shared: Arc<Shared>,
+    pub index: usize,
+    abandoned: Arc<AtomicBool>,
+    slots: RefCell<HashMap<InstanceId, Rc<Slot>>>,
+    /// Live instances that do nothing, oldest first; entries may be out of date.
+    idle: RefCell<VecDeque<(u64, Rc<Slot>)>>,
+    idle_count: Cell<u64>,
+    spawned: RefCell<Vec<Task>>,
+    /// Drives and activities under way.
+    busy: Cell<usize>,
+    stopping: Cell<bool>,
+}
+
+impl Shard {
+    pub(super) const fn new(shared: Arc<Shared>, index: usize, asks: mpsc::UnboundedReceiver<Ask>, abandoned: Arc<AtomicBool>) -> Self {
+        Self { shared, index, asks, abandoned }
+    }
+
+    /// Which of the engine's shards this is.
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Runs the shard until the engine stops (or replaces it), on the thread that polls this.
+    pub async fn run(self) {
+        let mut asks = self.asks;
+        let local = Rc::new(Local {
+            shared: self.shared,
+            index: self.index,
+            abandoned: self.abandoned,
+            slots: RefCell::default(),
+            idle: RefCell::default(),
+            idle_count: Cell::new(0),
+            spawned: RefCell::default(),
+            busy: Cell::new(0),
+            stopping: Cell::new(false),
+        });
+        let mut tasks: FuturesUnordered<Task> = FuturesUnordered::new();
+        std::future::poll_fn(|cx| {
+            loop {
+                if local.is_abandoned() {
+                    return Poll::Ready(());
+                }
+                while let Poll::Ready(ask) = asks.poll_next_unpin(cx) {
+                    match ask {
+                        Some(ask) => local.take(ask),
+                        None => return Poll::Ready(()),
+                    }
+                }
+                tasks.extend(local.spawned.take());
+                match tasks.poll_next_unpin(cx) {
+                    Poll::Ready(Some(())) => {}
+                    Poll::Ready(None) | Poll::Pending if !local.spawned.borrow().is_empty() => {}
+                    Poll::Ready(None) | Poll::Pending => break,
+                }
+            }
+            if local.stopping.get() && local.busy.get() == 0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+}
+
+impl Local {
+    /// True once the host has given up on this shard: it stores and answers nothing any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    fn take(self: &Rc<Self>, ask: Ask) {
+        match ask {
+            Ask::Start(start) => {
+                let slot = self.slot(&start.instance);
+                slot.state.borrow_mut().starts.push_back(*start);
+                self.poke(&slot);
+            }
+            Ask::Send { instance, message, reply } => {
+                if self.stopping.get() {
+                    let _ = reply.send(Err(ClientError::Stopping));
+                    return;
+                }
+                let slot = self.slot(&instance);
+                slot.state.borrow_mut().queue.push_back(Queued { message, life: None, reply: Some(reply) });
+                self.poke(&slot);
+            }
+            Ask::Look { instance, inbox } => {
+                let slot = self.slot(&instance);
+                {
+                    let mut state = slot.state.borrow_mut();
+                    state.look = true;
+                    state.look_inbox |= inbox;
+                }
+                self.poke(&slot);
+            }
+            Ask::Forget { instance } => {
+                let slot = self.slots.borrow().get(&instance).cloned();
+                if let Some(slot) = slot
+                    && !slot.state.borrow().driving
+                {
+                    slot.state.borrow_mut().resident = None;
+                    self.retire(&slot);
+                }
+            }
+            Ask::Stop => self.stopping.set(true),
+        }
+    }
+
+    fn slot(&self, instance: &InstanceId) -> Rc<Slot> {
+        let mut slots = self.slots.borrow_mut();
+        if let Some(slot) = slots.get(instance) {
+            return slot.clone();
+        }
+        let slot = Rc::new(Slot::new(instance.clone()));
+        slots.insert(instance.clone(), slot.clone());
+        slot
+    }
+
+    /// Has the slot driven, unless it is being driven.
+    pub fn poke(self: &Rc<Self>, slot: &Rc<Slot>) {
+        if std::mem::replace(&mut slot.state.borrow_mut().driving, true) {
+            return;
+        }
+        let (local, slot) = (self.clone(), slot.clone());
+        self.spawn(async move {
+            local.drive(&slot).await;
+            slot.state.borrow_mut().driving = false;
+            local.fell_idle(&slot);
+        });
+    }
+
+    /// Runs a future beside the others; the shard does not stop before it ends.
+    pub fn spawn(self: &Rc<Self>, future: impl Future<Output = ()> + 'static) {
+        let local = self.clone();
+        self.busy.set(self.busy.get() + 1);
+        self.spawned.borrow_mut().push(Box::pin(async move {
+            future.await;
+            local.busy.set(local.busy.get() - 1);
+        }));
+    }
+
+    /// Looks at the slot again at a later time; stopping does not wait for that.
+    pub fn look_later(self: &Rc<Self>, slot: &Rc<Slot>, after: std::time::Duration) {
+        let clock = &self.shared.ports.clock;
+        let alarm = clock.sleep_until(clock.now().after(after));
+        let (local, slot) = (self.clone(), slot.clone());
+        self.spawned.borrow_mut().push(Box::pin(async move {
+            alarm.await;
+            slot.state.borrow_mut().look = true;
+            local.poke(&slot);
+        }));
+    }
+
+    /// A drive has ended: keep the instance in memory if it is live, within the bound.
+    fn fell_idle(self: &Rc<Self>, slot: &Rc<Slot>) {
+        let stamp = self.idle_count.get() + 1;
+        self.idle_count.set(stamp);
+        {
+            let mut state = slot.state.borrow_mut();
+            if state.has_reason() && !self.is_abandoned() && state.troubles == 0 {
+                drop(state);
+                self.poke(slot);
+                return;
+            }
+            if state.resident.is_none() {
+                drop(state);
+                self.retire(slot);
+                return;
+            }
+            state.idle_since = stamp;
+        }
+        let mut idle = self.idle.borrow_mut();
+        idle.push_back((stamp, slot.clone()));
+        let limit = self.shared.config.live_per_shard.max(1);
+        while idle.len() > limit {
+            let Some((stamp, oldest)) = idle.pop_front() else { break };
+            let evict = {
+                let state = oldest.state.borrow();
+                state.idle_since == stamp && !state.driving && state.running.is_empty()
+            };
+            if evict {
+                oldest.state.borrow_mut().resident = None;
+                self.retire(&oldest);
+            }
+        }
+    }
+
+    /// Forgets a slot that holds nothing.
+    fn retire(&self, slot: &Rc<Slot>) {
+        let empty = {
+            let state = slot.state.borrow();
+            state.resident.is_none() && state.running.is_empty() && !state.driving && !state.has_reason()
+        };
+        if empty {
+            self.slots.borrow_mut().remove(&slot.id);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What a shard keeps in memory of one instance: the live instance between turns, what waits for it, and which activities run.
+
+use std::cell::RefCell;
+use std::collections::{HashSet, VecDeque};
+
+use futures_channel::oneshot;
+
+use super::StartAsk;
+use super::client::ClientError;
+use crate::header::ActivityTask;
+use crate::ids::{Incarnation, InstanceId};
+use crate::machine::Live;
+use crate::message::Message;
+use crate::ports::{Handle, Token};
+
+/// A live instance that stands exactly where the store stands.
+pub(super) struct Resident {
+    pub live: Live,
+    pub token: Token,
+    /// What the store's inbox holds, as far as is known.
+    pub inbox: Vec<Message>,
+}
+
+/// A message on its way into a turn.
+pub(super) struct Queued {
+    pub message: Message,
+    /// The life it is meant for, if it must be that one.
+    pub life: Option<Incarnation>,
+    pub reply: Option<oneshot::Sender<Result<(), ClientError>>>,
+}
+
+impl Queued {
+    pub fn answer(self, answer: Result<(), ClientError>) {
+        if let Some(reply) = self.reply {
+            // Whoever asked may have gone.
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+/// One attempt of one activity of one life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct RunKey {
+    incarnation: Incarnation,
+    execution: u32,
+    epoch: u32,
+    sequence: u32,
+    attempt: u32,
+}
+
+impl From<&ActivityTask> for RunKey {
+    fn from(task: &ActivityTask) -> Self {
+        let effect = &task.effect;
+        Self { incarnation: effect.incarnation, execution: effect.execution, epoch: effect.epoch, sequence: effect.sequence, attempt: task.attempt }
+    }
+}
+
+#[derive(Default)]
+pub(super) struct SlotState {
+    pub resident: Option<Resident>,
+    pub starts: VecDeque<StartAsk>,
+    pub queue: VecDeque<Queued>,
+    /// Something may be due.
+    pub look: bool,
+    /// The store's inbox may hold what is not known here.
+    pub look_inbox: bool,
+    pub driving: bool,
+    pub running: HashSet<RunKey>,
+    /// Safety nets that are up.
+    pub covers: Vec<Handle>,
+    /// Commits lost to other drivers, one after the other.
+    pub losses: u32,
+    /// Store trouble, one after the other.
+    pub troubles: u32,
+    /// When it last fell idle, in the shard's own count.
+    pub idle_since: u64,
+}
+
+impl SlotState {
+    /// True if there is a reason to drive.
+    pub fn has_reason(&self) -> bool {
+        self.look || self.look_inbox || !self.starts.is_empty() || !self.queue.is_empty()
+    }
+}
+
+/// One instance, as its shard knows it.
+pub(super) struct Slot {
+    pub id: InstanceId,
+    pub state: RefCell<SlotState>,
+}
+
+impl Slot {
+    pub fn new(id: InstanceId) -> Self {
+        Self { id, state: RefCell::default() }
+    }
+}
