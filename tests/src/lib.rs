@@ -1,1 +1,20 @@
-//! durable-tests
+//! The suites that every store and host must pass, as functions that a test file calls, and the stores that they need.
+//!
+//! A store's test file names its factory once ([`conformance_suite!`]) and every behaviour shows as a test of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "this crate is test code: a panic is how a test says that something is wrong"
+)]
+
+pub mod build;
+pub mod conformance;
+pub mod differential;
+pub mod faulty;
+pub mod memory;
+
+pub use faulty::FaultyStore;
+pub use memory::MemoryStore;
