@@ -1,0 +1,68 @@
+//! `#[orchestrator]`.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::{Error, Result, Type};
+
+use crate::args::OrchestratorArgs;
+use crate::function::{CONTEXT, Function, INPUT, Kind, last_segment};
+
+const KIND: Kind = Kind { name: "an orchestrator", example: "async fn place_order(ctx: Context, order: Order) -> Result<Receipt, OrderError>" };
+
+pub fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
+    // With arguments that cannot be read the orchestrator is still there, so that its users see no second error.
+    let (args, problem) = match OrchestratorArgs::parse(args) {
+        Ok(args) => (args, None),
+        Err(error) => (OrchestratorArgs::default(), Some(error.into_compile_error())),
+    };
+    let written = Function::parse(item, &KIND).and_then(|function| write(&args, &function)).unwrap_or_else(Error::into_compile_error);
+    quote!(#problem #written)
+}
+
+fn write(args: &OrchestratorArgs, function: &Function) -> Result<TokenStream> {
+    let nothing: Type = syn::parse_quote!(());
+    let input = match function.parameters.as_slice() {
+        [_] => &nothing,
+        [_, input] => input,
+        [] => return Err(Error::new(function.parameters_span(), "an orchestrator takes its context: write `ctx: Context` as the first parameter")),
+        _ => {
+            let why = "an orchestrator takes its context and at most one input: put several values into a struct or a tuple";
+            return Err(Error::new(function.parameters_span(), why));
+        }
+    };
+    let (ident, guard, reference) = (function.ident(), function.guard(), function.reference());
+    let name = args.name.as_ref().map_or_else(|| ident.to_string().trim_start_matches("r#").to_owned(), syn::LitStr::value);
+    let version = args.version.as_ref().map_or_else(|| quote!(None), |version| quote!(Some(#version)));
+    let call = function.call(&[CONTEXT, INPUT]);
+    let span = function.result_span;
+    let (output, outcome) = match next_output(&function.output) {
+        Some(output) => (output, quote!(__outcome)),
+        None => (&function.output, quote_spanned!(span=> ::core::result::Result::map(__outcome, ::durable::Next::Done))),
+    };
+    let outcome = quote_spanned!(span=> ::core::result::Result::map_err(#outcome, ::durable::Failure::from_error));
+    Ok(quote! {
+        #reference
+
+        #guard
+        impl ::durable::Orchestrator for #ident {
+            const NAME: &'static str = #name;
+            const VERSION: ::core::option::Option<&'static str> = ::core::option::Option::#version;
+            type Input = #input;
+            type Output = #output;
+
+            async fn run(
+                __context: ::durable::Context,
+                __input: Self::Input,
+            ) -> ::core::result::Result<::durable::Next<Self::Output, Self::Input>, ::durable::Failure> {
+                let __outcome = #call;
+                #outcome
+            }
+        }
+    })
+}
+
+/// `Out` of `Next<Out, In>`, whatever stands before `Next`.
+fn next_output(ty: &Type) -> Option<&Type> {
+    let (name, arguments) = last_segment(ty)?;
+    (name == "Next").then(|| arguments.first().copied())?
+}
