@@ -70,14 +70,7 @@ impl Db {
 
     /// Starts a sub-orchestration. False if another instance keeps the id.
     pub fn start(&mut self, id: &InstanceId, header: &Header, input: &Payload) -> Res<bool> {
-        let row = || NewRow {
-            id,
-            header,
-            input,
-            output: None,
-            custom_status: None,
-            history: Appended { sealed: 0, tail: Bytes::new(), chunks: Vec::new() },
-        };
+        let row = || NewRow { id, header, input, output: None, custom_status: None, history: Appended { sealed: 0, tail: Bytes::new(), chunks: Vec::new() } };
         if self.insert(row())?.is_some() {
             return Ok(true);
         }

@@ -2,9 +2,9 @@
 //!
 //! Must never: read without bound for one page. A page ends early, with a token, rather than keep a reader busy.
 
+use durable::Timestamp;
 use durable::ids::InstanceId;
 use durable::ports::{ListQuery, Page, PageToken, StoreError};
-use durable::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, ToSql, params};
 

@@ -172,11 +172,7 @@ impl SqliteStore {
     }
 
     /// Asks the writer. If it has ended the question is dropped, and the answer tells.
-    fn ask<Q, T: Send + 'static>(
-        &self,
-        question: Q,
-        request: impl FnOnce(Box<Ask<Q, StoreResult<T>>>) -> Request,
-    ) -> PortFuture<StoreResult<T>> {
+    fn ask<Q, T: Send + 'static>(&self, question: Q, request: impl FnOnce(Box<Ask<Q, StoreResult<T>>>) -> Request) -> PortFuture<StoreResult<T>> {
         let (ask, answer) = Ask::new(question);
         let _ = self.inner.writer.send(request(ask));
         Box::pin(settle(answer))
@@ -243,13 +239,7 @@ impl Store for SqliteStore {
         self.inner.readers.read(move |conn| list::list(conn, hub, &query, token.as_ref()))
     }
 
-    fn history(
-        &self,
-        instance: &InstanceId,
-        incarnation: Incarnation,
-        execution: u32,
-        range: Range<u64>,
-    ) -> PortFuture<StoreResult<Vec<EventBytes>>> {
+    fn history(&self, instance: &InstanceId, incarnation: Incarnation, execution: u32, range: Range<u64>) -> PortFuture<StoreResult<Vec<EventBytes>>> {
         let instance = instance.clone();
         self.inner.readers.read(move |conn| read::history(conn, &instance, incarnation, execution, range))
     }

@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use durable::Payload;
 use durable::header::Header;
 use durable::history::EventBytes;
 use durable::ids::{Incarnation, InstanceId};
 use durable::message::Message;
 use durable::ports::{Known, Loaded, StatusRecord, Token};
-use durable::Payload;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 

@@ -135,9 +135,7 @@ pub(super) fn open_writer(folder: &Path, max_bytes: Option<u64>) -> Result<Conne
         conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).map_err(sql)?;
     }
     if !known {
-        let made = conn.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
-        ));
+        let made = conn.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"));
         made.map_err(sql)?;
         sync_names(folder);
     }

@@ -86,10 +86,7 @@ impl Request {
             }
             Self::Commit(ask) => {
                 let commit = &ask.question;
-                payload(&commit.input)
-                    + payload(&commit.output)
-                    + payload(&commit.custom_status)
-                    + commit.append.iter().map(bytes::Bytes::len).sum::<usize>()
+                payload(&commit.input) + payload(&commit.output) + payload(&commit.custom_status) + commit.append.iter().map(bytes::Bytes::len).sum::<usize>()
             }
             Self::Deliver(ask) => ask.question.message.size(),
             _ => 0,
