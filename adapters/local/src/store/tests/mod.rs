@@ -5,6 +5,7 @@ mod instances;
 mod listing;
 mod open;
 mod size;
+mod speed;
 
 use std::future::Future;
 use std::pin::pin;
