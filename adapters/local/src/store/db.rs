@@ -10,7 +10,7 @@ use bytes::Bytes;
 use durable::header::Header;
 use durable::ids::{InstanceId, MessageId};
 use durable::ports::Loaded;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::error::Res;
 use super::read::{self, RowState};
@@ -77,6 +77,8 @@ pub(super) struct Db {
     pub next_position: i64,
     /// Only those that hold anything.
     pub inboxes: HashMap<i64, Inbox>,
+    /// Whose inboxes this transaction has changed: what is read afresh if it is undone.
+    pub touched: Vec<i64>,
     /// How many instances that are gone have left rows behind.
     pub leftovers: i64,
     pub counters: Arc<Counters>,
@@ -90,34 +92,48 @@ impl Db {
             conn.query_row(select, [], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get(2)?, row.get(3)?)))?;
         let commits = u64::try_from(commits).unwrap_or(0);
         let counters = Arc::default();
-        let mut db = Self { conn, opening, hub, commits, next_instance, next_position, inboxes: HashMap::new(), leftovers: 0, counters };
+        let mut db = Self { conn, opening, hub, commits, next_instance, next_position, inboxes: HashMap::new(), touched: Vec::new(), leftovers: 0, counters };
         db.read_memory()?;
         Ok(db)
     }
 
-    /// Reads the inboxes and the number of leftovers afresh: at open, and after anything was undone.
-    pub fn read_memory(&mut self) -> Res<()> {
-        self.inboxes.clear();
+    /// Reads all inboxes and the number of leftovers.
+    fn read_memory(&mut self) -> Res<()> {
         let mut select = self.conn.prepare_cached("SELECT position, instance, message, length(data) FROM inbox ORDER BY position")?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
-            let waiting = Waiting { position: row.get(0)?, id: MessageId(row.get(2)?), bytes: row.get(3)? };
-            self.inboxes.entry(row.get(1)?).or_default().push(waiting);
+            self.inboxes.entry(row.get(1)?).or_default().push(waiting(row)?);
         }
         self.leftovers = self.conn.query_row("SELECT count(*) FROM leftovers", [], |row| row.get(0))?;
+        Ok(())
+    }
+
+    /// Reads afresh what was changed in memory since `touched` had so many entries, after the file was taken back to there.
+    pub fn read_touched(&mut self, mark: usize) -> Res<()> {
+        let touched = self.touched.split_off(mark.min(self.touched.len()));
+        let mut select = self.conn.prepare_cached("SELECT position, instance, message, length(data) FROM inbox WHERE instance = ?1 ORDER BY position")?;
+        for n in touched {
+            self.inboxes.remove(&n);
+            let mut rows = select.query([n])?;
+            while let Some(row) = rows.next()? {
+                self.inboxes.entry(n).or_default().push(waiting(row)?);
+            }
+        }
+        self.leftovers = self.conn.prepare_cached("SELECT count(*) FROM leftovers")?.query_row([], |row| row.get(0))?;
         Ok(())
     }
 
     /// Does what touches more than one row: all of it, or none.
     pub fn all_or_nothing<T>(&mut self, work: impl FnOnce(&mut Self) -> Res<T>) -> Res<T> {
         self.run("SAVEPOINT request")?;
+        let mark = self.touched.len();
         let trouble = match work(self).and_then(|done| self.run("RELEASE request").map(|()| done)) {
             Ok(done) => return Ok(done),
             Err(trouble) => trouble,
         };
         // Some errors have undone the whole transaction already; then there is no savepoint, and the writer begins again.
         if !self.conn.is_autocommit() {
-            let undone = self.run("ROLLBACK TO request").and_then(|()| self.run("RELEASE request")).and_then(|()| self.read_memory());
+            let undone = self.run("ROLLBACK TO request").and_then(|()| self.run("RELEASE request")).and_then(|()| self.read_touched(mark));
             if undone.is_err() {
                 // Rather no request of this group than half of one.
                 let _ = self.run("ROLLBACK");
@@ -178,6 +194,11 @@ impl Db {
         update.execute(params![read::signed(self.commits + 1), self.next_instance, self.next_position])?;
         Ok(())
     }
+}
+
+/// A waiting message from a row whose columns are: position, instance, message, size.
+fn waiting(row: &Row<'_>) -> rusqlite::Result<Waiting> {
+    Ok(Waiting { position: row.get(0)?, id: MessageId(row.get(2)?), bytes: row.get(3)? })
 }
 
 impl Inbox {

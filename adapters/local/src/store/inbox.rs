@@ -84,6 +84,7 @@ impl Db {
         self.next_position += 1;
         let mut insert = self.conn.prepare_cached("INSERT INTO inbox (position, instance, message, data) VALUES (?1, ?2, ?3, ?4)")?;
         insert.execute(params![position, n, message.id.0, bytes])?;
+        self.touched.push(n);
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         self.inboxes.entry(n).or_default().push(Waiting { position, id: message.id, bytes: size });
         Ok(())
@@ -92,6 +93,7 @@ impl Db {
     /// Removes the first `taken` messages.
     pub fn take(&mut self, n: i64, taken: usize) -> Res<()> {
         let Some(inbox) = self.inboxes.get_mut(&n) else { return Ok(()) };
+        self.touched.push(n);
         let mut last = None;
         for _ in 0..taken {
             match inbox.pop() {

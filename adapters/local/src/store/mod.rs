@@ -132,7 +132,7 @@ impl SqliteStore {
         let (hub, counters) = (db.hub, Arc::clone(&db.counters));
         let (readers, reader_threads) = Readers::start(&folder, readers)?;
         let (requests, queue) = mpsc::channel();
-        let writer = Writer::new(db, hwm, queue);
+        let writer = Writer::new(db, hwm, queue, folder.join(schema::LOG));
         let writer_thread = std::thread::Builder::new().name("durable-write".to_owned()).spawn(move || writer.run());
         let running = Running { readers: reader_threads, writer: writer_thread.map_err(|e| OpenError::io(&folder, &e))?, lock };
         let inner = Inner { writer: requests, readers, opening, hub, counters, running: Mutex::new(Some(running)) };
@@ -189,12 +189,16 @@ impl Inner {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(Running { readers, writer, lock }) = running.take() else { return };
         self.readers.end();
-        for thread in readers {
-            let _ = thread.join();
-        }
+        // Whoever is woken by an answer may drop the last handle on the very thread that sent it; that one cannot wait for itself.
+        let join = |thread: JoinHandle<()>| {
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        };
+        readers.into_iter().for_each(join);
         // The writer's connection is the last one: the log is moved into the database and removed.
         let _ = self.writer.send(Request::Close);
-        let _ = writer.join();
+        join(writer);
         drop(lock);
     }
 }

@@ -62,6 +62,7 @@ impl Db {
         self.conn.prepare_cached("DELETE FROM instances WHERE n = ?1")?.execute([n])?;
         self.conn.prepare_cached("DELETE FROM payloads WHERE key BETWEEN ?1 AND ?2")?.execute([Kind::Input.key(n), Kind::CustomStatus.key(n)])?;
         if self.inboxes.remove(&n).is_some() {
+            self.touched.push(n);
             self.conn.prepare_cached("DELETE FROM inbox WHERE instance = ?1")?.execute([n])?;
         }
         if self.remove_some(n, found.sealed > 0)? {

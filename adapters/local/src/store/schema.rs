@@ -15,6 +15,9 @@ use super::error::OpenError;
 /// Name of the database in the data folder.
 pub(super) const FILE: &str = "durable.db";
 
+/// Name of its write-ahead log.
+pub(super) const LOG: &str = "durable.db-wal";
+
 /// "DuOr": tells our files from those of other programs (`file durable.db` shows it).
 const APPLICATION_ID: i64 = 0x4475_4f72;
 

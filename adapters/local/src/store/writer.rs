@@ -5,6 +5,7 @@
 //!
 //! Must never: answer before COMMIT has returned, let one request disturb its neighbours, or wake up when there is nothing to do.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
@@ -28,7 +29,10 @@ const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// Once nothing has been asked for so long, the log is moved into the database and emptied.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// How long that waits for readers.
+/// The log should not stay larger, whatever the load.
+const LOG_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How long emptying the log waits for readers.
 const CHECKPOINT_BUSY: Duration = Duration::from_millis(50);
 
 /// A question with the place for its answer, which is sent once the transaction is durable.
@@ -134,16 +138,20 @@ pub(super) struct Writer {
     db: Db,
     hwm: HighWater,
     requests: Receiver<Request>,
+    /// The write-ahead log.
+    log: PathBuf,
     /// True if the log holds anything that the database does not.
     log_in_use: bool,
+    /// The log is emptied, load or no load, when it is larger than this.
+    log_limit: u64,
     /// False after a sweep has failed, until something else could be written.
     may_sweep: bool,
 }
 
 impl Writer {
     /// A writer for a connection.
-    pub const fn new(db: Db, hwm: HighWater, requests: Receiver<Request>) -> Self {
-        Self { db, hwm, requests, log_in_use: true, may_sweep: true }
+    pub fn new(db: Db, hwm: HighWater, requests: Receiver<Request>, log: PathBuf) -> Self {
+        Self { db, hwm, requests, log, log_in_use: true, log_limit: LOG_BYTES, may_sweep: true }
     }
 
     /// Runs until the store is closed. The log is empty then, and SQLite removes it with the last connection.
@@ -154,6 +162,7 @@ impl Writer {
             let Some(first) = self.next() else { break };
             open = self.collect(first, &mut group);
             self.write(std::mem::take(&mut group), true);
+            self.check_log();
         }
         self.checkpoint();
     }
@@ -291,7 +300,7 @@ impl Writer {
             {
                 tracing::error!(error = %e, "a transaction of the store cannot be taken back");
             }
-            if let Err(Trouble(e)) = self.db.read_memory() {
+            if let Err(Trouble(e)) = self.db.read_touched(0) {
                 tracing::error!(error = %e, "the store cannot read its inboxes");
             }
         }
@@ -299,6 +308,7 @@ impl Writer {
     }
 
     fn try_transaction(&mut self, work: impl FnOnce(&mut Self) -> Res<Done>) -> Res<()> {
+        self.db.touched.clear();
         let before = self.db.conn.total_changes();
         self.db.run("BEGIN IMMEDIATE")?;
         let done = work(self)?;
@@ -328,6 +338,21 @@ impl Writer {
             self.may_sweep = false;
             tracing::warn!(error = %e, "rows of instances that are gone cannot be removed now; it is tried again later");
         }
+    }
+
+    /// Empties the log if it has grown large: commits move it into the database by themselves, but it only begins afresh when no reader is in it.
+    fn check_log(&mut self) {
+        let size = |log: &Path| std::fs::metadata(log).map_or(0, |log| log.len());
+        let now = size(&self.log);
+        if now <= LOG_BYTES {
+            self.log_limit = LOG_BYTES;
+        }
+        if now <= self.log_limit {
+            return;
+        }
+        self.checkpoint();
+        // If a reader from outside was in the way: not again at every commit.
+        self.log_limit = size(&self.log) + LOG_BYTES;
     }
 
     /// Moves the log into the database and empties it. Not tried again before the next write if a reader is in the way.

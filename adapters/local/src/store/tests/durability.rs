@@ -128,6 +128,51 @@ fn an_older_copy_is_refused_until_told_to_go_on() {
 }
 
 #[test]
+fn a_log_that_lost_its_end_is_noticed() {
+    let fixture = Fixture::new();
+    for n in 0..10 {
+        fixture.create(create_of(&format!("i{n}")));
+    }
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["durable.db", "durable.db-wal", "commits.hwm"] {
+        fs::copy(fixture.folder.path().join(file), copy.path().join(file)).unwrap();
+    }
+    let log = fs::OpenOptions::new().write(true).open(copy.path().join("durable.db-wal")).unwrap();
+    log.set_len(log.metadata().unwrap().len() - 5000).unwrap();
+    let error = SqliteStore::open(Options::new(copy.path())).unwrap_err();
+    assert!(matches!(error, OpenError::MissingCommits { missing: 1, .. }), "{error}");
+}
+
+#[test]
+fn of_many_drivers_that_race_exactly_one_wins_each_revision() {
+    let fixture = Fixture::new();
+    fixture.create(create_of("a"));
+    let won: usize = std::thread::scope(|scope| {
+        let drivers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut won, mut loaded) = (0, fixture.load("a"));
+                    while won < 10 {
+                        match wait(fixture.store.commit(next("a", &loaded.header, &loaded.token))) {
+                            CommitOutcome::Committed(_) => {
+                                won += 1;
+                                loaded = fixture.load("a");
+                            }
+                            CommitOutcome::Lost(Some(winner)) => loaded = *winner,
+                            other => panic!("{other:?}"),
+                        }
+                    }
+                    won
+                })
+            })
+            .collect();
+        drivers.into_iter().map(|driver| driver.join().unwrap()).sum()
+    });
+    let loaded = fixture.load("a");
+    assert_eq!((won, loaded.header.revision, loaded.events.len()), (80, 81, 80));
+}
+
+#[test]
 fn a_torn_high_water_mark_is_not_believed() {
     let Fixture { store, folder } = Fixture::new();
     drop(store);
@@ -217,12 +262,14 @@ fn a_request_that_fails_midway_leaves_nothing_and_memory_agrees_with_the_file() 
     go.send(()).unwrap();
     assert!(matches!(wait(failed), CommitOutcome::Unknown(_)));
     assert!(matches!(wait(neighbour), Ok(Created::Created(_))));
+    fixture.hands(|db| assert_eq!(db.inboxes.values().map(|inbox| inbox.waiting.len()).sum::<usize>(), 1));
     let loaded = fixture.load("a");
     assert_eq!((loaded.header.revision, loaded.events.len(), loaded.inbox.len()), (1, 0, 1));
 
     fixture.hands(|db| db.conn.execute_batch("DROP TRIGGER broken").unwrap());
     assert!(fixture.commit(commit).inbox.is_empty());
     assert_eq!(fixture.load("a").inbox.len(), 0);
+    fixture.hands(|db| assert!(db.inboxes.is_empty()));
 }
 
 #[test]
