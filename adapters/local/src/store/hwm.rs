@@ -1,8 +1,8 @@
 //! `commits.hwm`: how many transactions have been acknowledged, kept beside the database.
 //!
 //! SQLite's own recovery drops a damaged end of the write-ahead log without a word, and an older copy of the file opens as well as the newest.
-//! This number tells. It is written after each transaction and not synced: it survives the death of the process for nothing, and after a
-//! power cut it may be older than the database, never newer. Losing both to one power cut is not detectable.
+//! This number tells. It is written after each transaction and not synced: the system keeps it when the process dies, and after a power cut it
+//! may be older than what was acknowledged, never newer. Losing both to one power cut is not detectable.
 //!
 //! Must never: be trusted if its checksum is wrong, or keep a store from working because it cannot be written.
 

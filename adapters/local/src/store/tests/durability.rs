@@ -1,6 +1,7 @@
 //! What is answered is durable, groups hold together, and trouble is told and survived.
 
 use std::fs;
+use std::io::BufRead;
 
 use durable::ports::{Delivered, Purge, StoreError};
 
@@ -284,4 +285,42 @@ fn the_log_is_emptied_once_nothing_is_asked() {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     fixture.create(create_of("b"));
+}
+
+/// Set in the process that is killed: its data folder.
+const VICTIM: &str = "DURABLE_LOCAL_TEST_VICTIM";
+
+#[test]
+fn a_process_killed_at_any_moment_has_lost_nothing_that_it_acknowledged() {
+    if let Ok(folder) = std::env::var(VICTIM) {
+        let fixture = Fixture { store: SqliteStore::open(Options::new(folder)).unwrap(), folder: tempfile::tempdir().unwrap() };
+        for n in 0.. {
+            let create = create_of(&format!("i{n}"));
+            let header = create.header.clone();
+            let token = fixture.create(create).token;
+            fixture.commit(next(&format!("i{n}"), &header, &token));
+            println!("acknowledged {n}");
+        }
+    }
+    for kill_after in [1, 17, 40] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["a_process_killed_at_any_moment", "--nocapture", "--test-threads=1"])
+            .env(VICTIM, folder.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = std::io::BufReader::new(victim.stdout.take().unwrap()).lines();
+        let acknowledged = |line: std::io::Result<String>| line.unwrap().rsplit_once("acknowledged ").map(|(_, n)| n.parse::<u64>().unwrap());
+        let seen = lines.by_ref().filter_map(acknowledged).nth(kill_after).unwrap();
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        // What it said before it died, and nobody had read yet, counts as well.
+        let last = lines.filter_map(acknowledged).last().unwrap_or(seen);
+        let store = SqliteStore::open(Options::new(folder.path())).unwrap();
+        for n in 0..=last {
+            let loaded = wait(store.load(&id(&format!("i{n}")), None)).unwrap().unwrap();
+            assert_eq!((loaded.header.revision, loaded.events.len()), (2, 1));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use durable::header::Delivery;
 use durable::limits;
 use durable::message::Sender;
-use durable::ports::{Delivered, Known, Purge};
+use durable::ports::{Delivered, Known, Purge, StoreError};
 
 use super::*;
 
@@ -315,4 +315,32 @@ fn what_a_purge_has_left_is_swept_without_anybody_asking() {
         assert!(std::time::Instant::now() < until, "not swept");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
+}
+
+#[test]
+fn a_record_of_a_newer_build_is_an_error_and_stays_as_it_is() {
+    let fixture = Fixture::new();
+    fixture.ended("a");
+    fixture.create(create_of("b"));
+    let newer = |db: &mut Db| {
+        let header: Vec<u8> = db.conn.query_row("SELECT header FROM instances WHERE id = 'a'", [], |row| row.get(0)).unwrap();
+        let header: Vec<u8> = std::iter::once(durable::codec::FORMAT + 1).chain(header.into_iter().skip(1)).collect();
+        db.conn.execute("UPDATE instances SET header = ?1 WHERE id = 'a'", [&header]).unwrap();
+        header
+    };
+    let header = fixture.hands(newer);
+    let errors = [
+        wait(fixture.store.load(&id("a"), None)).map(|_| ()),
+        wait(fixture.store.status(&id("a"))).map(|_| ()),
+        wait(fixture.store.create(create_of("a"))).map(|_| ()),
+        wait(fixture.store.deliver(&id("a"), None, message(None))).map(|_| ()),
+        wait(fixture.store.purge_begin(&id("a"))).map(|_| ()),
+    ];
+    for error in errors {
+        let error = error.unwrap_err();
+        assert!(matches!(error, StoreError::Format(_)) && error.to_string().contains("deploy a newer build"), "{error}");
+    }
+    let after = fixture.hands(|db| db.conn.query_row("SELECT header FROM instances WHERE id = 'a'", [], |row| row.get::<_, Vec<u8>>(0)).unwrap());
+    assert_eq!(after, header);
+    fixture.load("b");
 }

@@ -136,6 +136,8 @@ fn a_restart_is_told_what_to_drive_page_by_page_from_indexes() {
         ("SELECT n FROM instances WHERE work = 1 AND n > 5 ORDER BY n LIMIT 3", "instances_work"),
         ("SELECT DISTINCT instance FROM inbox WHERE instance > 5 ORDER BY instance LIMIT 3", "inbox_instance"),
         ("SELECT due, n, id FROM instances WHERE due IS NOT NULL AND (due, n) > (5, 6) ORDER BY due, n LIMIT 3", "instances_due (due>"),
+        ("SELECT n FROM instances WHERE id >= 'a' AND id < 'b' AND +n > 5 LIMIT 3", "COVERING INDEX sqlite_autoindex_instances_1 (id>? AND id<?)"),
+        ("SELECT min(n) FROM instances INDEXED BY instances_created WHERE created >= 5 AND +n > 6", "COVERING INDEX instances_created"),
         ("SELECT n, id, fault FROM instances WHERE fault IS NOT NULL AND n > 5 ORDER BY n LIMIT 3", "instances_fault"),
     ] {
         let plan = fixture.hands(move |db| {
