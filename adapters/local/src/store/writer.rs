@@ -55,6 +55,14 @@ impl<Q, A> Ask<Q, A> {
     }
 }
 
+impl<Q, T> Ask<Q, StoreResult<T>> {
+    /// Keeps the answer. Gives the trouble, if that is what it is.
+    fn keep(&mut self, answer: Res<T>) -> Option<StoreError> {
+        let answer = self.answer.insert(answer.map_err(|Trouble(e)| e));
+        answer.as_ref().err().cloned()
+    }
+}
+
 /// A message for an instance.
 pub(super) struct Parcel {
     pub to: InstanceId,
@@ -235,47 +243,31 @@ impl Writer {
         for request in group {
             let db = &mut self.db;
             let trouble = match request {
-                Request::Create(ask) => match db.create(&ask.question) {
-                    Ok(created) => {
-                        done.commits += u64::from(matches!(created, Created::Created(_)));
-                        ask.answer = Some(Ok(created));
-                        None
-                    }
-                    Err(Trouble(e)) => {
-                        ask.answer = Some(Err(e.clone()));
-                        Some(e)
-                    }
-                },
-                Request::Commit(ask) => match db.commit(&ask.question) {
-                    Ok(outcome) => {
-                        done.commits += u64::from(matches!(outcome, CommitOutcome::Committed(_)));
-                        ask.answer = Some(outcome);
-                        None
-                    }
-                    Err(Trouble(e)) => {
-                        ask.answer = Some(CommitOutcome::Unknown(e.clone()));
-                        Some(e)
-                    }
-                },
+                Request::Create(ask) => {
+                    let created = db.create(&ask.question);
+                    done.commits += u64::from(matches!(created, Ok(Created::Created(_))));
+                    ask.keep(created)
+                }
+                Request::Commit(ask) => {
+                    let outcome = db.commit(&ask.question);
+                    done.commits += u64::from(matches!(outcome, Ok(CommitOutcome::Committed(_))));
+                    let trouble = outcome.as_ref().err().map(|Trouble(e)| e.clone());
+                    ask.answer = Some(outcome.unwrap_or_else(|Trouble(e)| CommitOutcome::Unknown(e)));
+                    trouble
+                }
                 Request::Deliver(ask) => {
                     let Parcel { to, incarnation, message } = &ask.question;
-                    let delivered = db.deliver(to, *incarnation, message).map_err(|Trouble(e)| e);
+                    let delivered = db.deliver(to, *incarnation, message);
                     done.deliveries += u64::from(matches!(delivered, Ok(Delivered::Delivered)));
-                    let trouble = delivered.as_ref().err().cloned();
-                    ask.answer = Some(delivered);
-                    trouble
+                    ask.keep(delivered)
                 }
                 Request::PurgeBegin(ask) => {
-                    let purged = db.purge_begin(&ask.question).map_err(|Trouble(e)| e);
-                    let trouble = purged.as_ref().err().cloned();
-                    ask.answer = Some(purged);
-                    trouble
+                    let purged = db.purge_begin(&ask.question);
+                    ask.keep(purged)
                 }
                 Request::PurgeStep(ask) => {
-                    let purged = db.purge_step(&ask.question.0, ask.question.1).map_err(|Trouble(e)| e);
-                    let trouble = purged.as_ref().err().cloned();
-                    ask.answer = Some(purged);
-                    trouble
+                    let purged = db.purge_step(&ask.question.0, ask.question.1);
+                    ask.keep(purged)
                 }
                 Request::Close => None,
                 #[cfg(test)]

@@ -311,7 +311,7 @@ fn a_process_killed_at_any_moment_has_lost_nothing_that_it_acknowledged() {
             .spawn()
             .unwrap();
         let mut lines = std::io::BufReader::new(victim.stdout.take().unwrap()).lines();
-        let acknowledged = |line: std::io::Result<String>| line.unwrap().rsplit_once("acknowledged ").map(|(_, n)| n.parse::<u64>().unwrap());
+        let acknowledged = |line: std::io::Result<String>| line.ok()?.rsplit_once("acknowledged ")?.1.parse::<u64>().ok();
         let seen = lines.by_ref().filter_map(acknowledged).nth(kill_after).unwrap();
         victim.kill().unwrap();
         victim.wait().unwrap();
