@@ -236,7 +236,7 @@ impl Story {
         let observe = |outcome| match outcome {
             CommitOutcome::Committed(committed) => (Some(committed.inbox), None),
             CommitOutcome::Lost(winner) => (None, Some(winner.map(|w| seen(&w)))),
-            CommitOutcome::Unknown(error) => panic!("a store in a test answers: {error}"),
+            CommitOutcome::Failed(error) | CommitOutcome::Unknown(error) => panic!("a store in a test answers: {error}"),
         };
         let what = format!("commit on {} at {} with {} taken", commit.instance, commit.base, commit.taken);
         let a = observe(self.a.commit(commit.clone()).await);

@@ -202,7 +202,7 @@ impl MemoryStore {
             .0
             .strip_prefix(&mine)
             .and_then(|order| order.parse().ok())
-            .ok_or_else(|| StoreError::Damaged("the continuation token is not one of this store: list from the beginning".to_owned()))
+            .ok_or_else(|| StoreError::BadPageToken)
     }
 }
 

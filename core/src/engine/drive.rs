@@ -366,7 +366,7 @@ impl Local {
         let commit = header_only(slot, &stored, token, header);
         match self.shared.ports.store.commit(commit).await {
             CommitOutcome::Committed(_) | CommitOutcome::Lost(_) => {}
-            CommitOutcome::Unknown(trouble) => return Err(trouble),
+            CommitOutcome::Failed(trouble) | CommitOutcome::Unknown(trouble) => return Err(trouble),
         }
         self.shared.watchers.notify(&slot.id);
         Ok(())
@@ -404,6 +404,7 @@ impl Local {
                 }
                 _ => Err(NotLanded::Lost),
             },
+            CommitOutcome::Failed(trouble) => Err(NotLanded::Trouble(trouble)),
             CommitOutcome::Unknown(trouble) => match self.shared.ports.store.load(&slot.id, None).await {
                 Ok(Some(loaded)) if loaded.header.incarnation == incarnation && loaded.header.commit_id == mine => {
                     Ok(Committed { token: loaded.token, inbox: loaded.inbox })

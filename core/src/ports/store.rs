@@ -34,6 +34,9 @@ pub enum StoreError {
     /// A record was written by a newer build, or is damaged.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// A page token that is not one of this store.
+    #[error("the continuation token is not one of this store: list from the beginning, without it")]
+    BadPageToken,
     /// More than the store can keep in one record or transaction.
     #[error("{what} has {bytes} bytes, this store keeps at most {max}")]
     TooLarge {
@@ -179,6 +182,8 @@ pub enum CommitOutcome {
     Committed(Committed),
     /// Another driver committed first; this is what stands there now (none: the instance is gone).
     Lost(Option<Box<Loaded>>),
+    /// The store gave trouble, and nothing was written.
+    Failed(StoreError),
     /// It cannot be told. Load, and compare the commit id.
     Unknown(StoreError),
 }

@@ -252,7 +252,7 @@ impl Writer {
                     let outcome = db.commit(&ask.question);
                     done.commits += u64::from(matches!(outcome, Ok(CommitOutcome::Committed(_))));
                     let trouble = outcome.as_ref().err().map(|Trouble(e)| e.clone());
-                    ask.answer = Some(outcome.unwrap_or_else(|Trouble(e)| CommitOutcome::Unknown(e)));
+                    ask.answer = Some(outcome.unwrap_or_else(|Trouble(e)| CommitOutcome::Failed(e)));
                     trouble
                 }
                 Request::Deliver(ask) => {
