@@ -288,6 +288,7 @@ impl Story {
             loop {
                 let page = store.list(query.clone(), token).await.unwrap();
                 items.extend(page.items);
+                assert!(items.len() <= INSTANCES.len(), "a listing tells of an instance twice, seed {}, step {}", self.seed, self.step);
                 token = page.next;
                 if token.is_none() {
                     break;
