@@ -272,6 +272,18 @@ pub async fn an_inbox_full_of_bytes_refuses_and_drains(store: Subject) {
     assert_eq!(deliver(&*store, "a", message(stored)).await, Delivered);
 }
 
+/// The same message many times at once stands in the inbox once, and exactly one caller is told that it is new.
+pub async fn of_the_same_message_many_times_at_once_one_is_stored(store: Subject) {
+    created(&*store, start("a", 1)).await;
+    for n in 0..10 {
+        let answers = store.at_once(8, |store, _| store.deliver(&id("a"), None, raised(n)));
+        let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+        assert_eq!(answers.iter().filter(|answer| **answer == Delivered).count(), 1, "{answers:?}");
+        assert_eq!(answers.iter().filter(|answer| **answer == Duplicate).count(), 7, "{answers:?}");
+    }
+    assert_eq!(ids(&load(&*store, "a").await.inbox), (0..10).map(message_id).collect::<Vec<_>>());
+}
+
 /// Messages that arrive from many sides at once while a driver works are each taken once, and none is lost.
 pub async fn of_many_messages_at_once_none_is_lost_or_taken_twice(store: Subject) {
     const SENDERS: u64 = 4;
