@@ -166,6 +166,27 @@ pub struct Commit {
     pub custom_status: Option<Payload>,
 }
 
+impl Commit {
+    /// A commit that changes nothing but the header, which bears revision `base + 1`.
+    #[must_use]
+    pub const fn header_only(instance: InstanceId, token: Token, base: u64, header: Header) -> Self {
+        Self {
+            instance,
+            token,
+            base,
+            header,
+            reset: false,
+            append: Vec::new(),
+            taken: 0,
+            direct: Vec::new(),
+            deliveries: Vec::new(),
+            input: None,
+            output: None,
+            custom_status: None,
+        }
+    }
+}
+
 /// What a store tells of a commit that landed.
 #[derive(Debug, Clone)]
 pub struct Committed {
@@ -193,7 +214,8 @@ pub enum CommitOutcome {
 pub enum Delivered {
     /// It stands in the inbox, durably.
     Delivered,
-    /// A message with this id, or with this or a higher number from this sender, has been taken or stands in the inbox.
+    /// A message with this id, or with this or a higher number from this sender, has been taken or stands in the inbox. This goes before
+    /// `Finished`: whoever repeats a message that was taken is told so.
     Duplicate,
     /// No such instance, or not that life.
     NotFound,
