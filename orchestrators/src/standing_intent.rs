@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn hours_may_be_fractions_but_not_negative_or_endless() {
         assert_eq!(approval_timeout(0.5), Ok(Duration::from_mins(30)));
-        assert_eq!(approval_timeout(0.0), Ok(Duration::ZERO));
+        assert_eq!([0.0, -0.0].map(approval_timeout), [Ok(Duration::ZERO), Ok(Duration::ZERO)]);
         assert_eq!(approval_timeout(1e300), Ok(Duration::MAX));
         for hours in [-1.0, f64::NAN, f64::INFINITY] {
             assert_eq!(approval_timeout(hours).unwrap_err().kind, "InvalidInput");

@@ -4,4 +4,6 @@
 
 pub mod log;
 pub mod status_narrator;
+#[cfg(test)]
+mod stub;
 pub mod webhook;

@@ -74,7 +74,7 @@ fn approval_card(text: &str, instance: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::activities::webhook::stub;
+    use crate::activities::stub;
     use durable::header::ActivityTask;
     use durable::ids::{EffectId, Incarnation};
     use durable::message::Outcome;
