@@ -140,13 +140,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_service_that_is_not_there_is_a_failed_delivery() {
-        assert_eq!(narrate(&stub::nobody().await, question()).await, "failed");
+        let (base_url, _held) = stub::nobody();
+        assert_eq!(narrate(&base_url, question()).await, "failed");
         assert_eq!(narrate("not a url", question()).await, "failed");
     }
 
     #[tokio::test]
     async fn without_a_platform_or_a_thread_nothing_is_pushed() {
-        let nobody = stub::nobody().await;
+        let (nobody, _held) = stub::nobody();
         assert_eq!(narrate(&nobody, Narration { platform: None, ..question() }).await, "skipped");
         assert_eq!(narrate(&nobody, Narration { thread_id: Some(String::new()), ..question() }).await, "skipped");
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::oneshot;
 
 /// What came in.
@@ -13,15 +13,10 @@ pub struct Request {
     pub body: Value,
 }
 
-async fn listen() -> (TcpListener, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base_url = format!("http://{}", listener.local_addr().unwrap());
-    (listener, base_url)
-}
-
 /// Takes one request and answers it with this status.
 pub async fn answering(status: u16) -> (String, oneshot::Receiver<Request>) {
-    let (listener, base_url) = listen().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}", listener.local_addr().unwrap());
     let (sender, receiver) = oneshot::channel();
     tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
@@ -47,7 +42,9 @@ pub async fn answering(status: u16) -> (String, oneshot::Receiver<Request>) {
     (base_url, receiver)
 }
 
-/// An address where nobody listens.
-pub async fn nobody() -> String {
-    listen().await.1
+/// An address where nobody listens. The socket keeps others from listening there.
+pub fn nobody() -> (String, TcpSocket) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (format!("http://{}", socket.local_addr().unwrap()), socket)
 }
