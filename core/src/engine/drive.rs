@@ -188,7 +188,10 @@ impl Local {
         let guard = &self.shared.ports.guard;
         guard.enter(self.index, &slot.id, header.incarnation, header.revision);
         let result = user_code();
-        guard.leave(self.index);
+        // An abandoned shard's place belongs to its successor.
+        if !self.is_abandoned() {
+            guard.leave(self.index);
+        }
         result
     }
 

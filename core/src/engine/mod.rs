@@ -206,6 +206,18 @@ impl Engine {
         self.shared.shard_of(instance)
     }
 
+    /// How many shards there are.
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        self.shared.routes.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The build that runs, as faults name it.
+    #[must_use]
+    pub fn build_id(&self) -> &str {
+        self.shared.app.build_id()
+    }
+
     /// Has every shard finish what is under way and end; requests are refused from now on.
     pub fn stop(&self) {
         self.shared.stopping.store(true, Ordering::SeqCst);

@@ -5,7 +5,8 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use durable::header::{Delivery, Header};
+use durable::InstanceId;
+use durable::header::Delivery;
 use durable::ports::{Commit, CommitOutcome, Committed};
 use rusqlite::params;
 
@@ -133,19 +134,19 @@ impl Db {
         for sender in commit.direct.iter().filter_map(|message| message.sender.as_ref()) {
             self.note_sender(n, sender)?;
         }
-        self.carry_out(n, &commit.header, &commit.deliveries)
+        self.carry_out(&commit.instance, &commit.deliveries)
     }
 
     /// Does what a turn of the instance `from` asks of others, in order.
-    pub fn carry_out(&mut self, from: i64, header: &Header, deliveries: &[Delivery]) -> Res<()> {
+    pub fn carry_out(&mut self, from: &InstanceId, deliveries: &[Delivery]) -> Res<()> {
         for delivery in deliveries {
             match delivery {
                 Delivery::Message { to, incarnation, message } => self.hand_over(to, *incarnation, message)?,
-                Delivery::Start { instance, header: child, input, if_refused } => {
-                    let started = self.find(instance)?.is_none_or(|old| old.n != from) && self.start(instance, child, input)?;
-                    // Nobody takes a message of an instance that has ended.
-                    if let (false, Some(message), false) = (started, if_refused, header.status.is_terminal()) {
-                        self.put(from, message, &message.to_bytes())?;
+                Delivery::Start { instance, header, input, if_refused } => {
+                    // An instance never replaces itself in its own last commit.
+                    let started = if instance == from { false } else { self.start(instance, header, input)? };
+                    if let (false, Some(message)) = (started, if_refused) {
+                        self.hand_over(from, None, message)?;
                     }
                 }
             }

@@ -62,7 +62,7 @@ impl Db {
         }
         self.all_or_nothing(|db| {
             let Some(state) = db.insert(row)? else { return Ok(None) };
-            db.carry_out(state.n, &create.header, &create.deliveries)?;
+            db.carry_out(&create.instance, &create.deliveries)?;
             let inbox = db.waiting(state.n)?;
             Ok(Some(Committed { token: state.into_token(), inbox }))
         })

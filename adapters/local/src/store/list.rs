@@ -171,7 +171,7 @@ fn write_token(hub: i64, last: i64) -> PageToken {
 
 fn read_token(hub: i64, token: &PageToken) -> Res<i64> {
     let number = token.0.strip_prefix(&format!("{hub:016x}-")).and_then(|text| text.parse().ok());
-    Ok(number.ok_or_else(|| StoreError::BadPageToken)?)
+    Ok(number.ok_or(StoreError::BadPageToken)?)
 }
 
 /// Instances that a restart has to drive: something is left to do, or messages wait. In order, behind `after`.
