@@ -20,7 +20,9 @@
 mod alarms;
 mod host;
 mod runtime;
+mod server;
 pub mod store;
 mod watchdog;
 
 pub use host::{LocalError, LocalHost, LocalOptions};
+pub use server::{ServerError, ServerOptions, serve};

@@ -261,7 +261,7 @@ fn a_request_that_fails_midway_leaves_nothing_and_memory_agrees_with_the_file() 
     let failed = fixture.store.commit(commit.clone());
     let neighbour = fixture.store.create(create_of("b"));
     go.send(()).unwrap();
-    assert!(matches!(wait(failed), CommitOutcome::Unknown(_)));
+    assert!(matches!(wait(failed), CommitOutcome::Failed(_)));
     assert!(matches!(wait(neighbour), Ok(Created::Created(_))));
     fixture.hands(|db| assert_eq!(db.inboxes.values().map(|inbox| inbox.waiting.len()).sum::<usize>(), 1));
     let loaded = fixture.load("a");

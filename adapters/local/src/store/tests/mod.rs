@@ -5,7 +5,6 @@ mod instances;
 mod listing;
 mod open;
 mod size;
-mod speed;
 
 use std::future::Future;
 use std::pin::pin;
