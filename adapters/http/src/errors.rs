@@ -50,7 +50,10 @@ impl Refused {
             Self::NoInstanceToRewind(id) => text(face, StatusCode::NOT_FOUND, &ClientError::NotFound(id).to_string()),
             Self::BodyTooLarge => {
                 let max = limits::PAYLOAD_BYTES;
-                answer::message(StatusCode::PAYLOAD_TOO_LARGE, &format!("The body is larger than the {max} bytes that are allowed: send a reference to the data."))
+                answer::message(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    &format!("The body is larger than the {max} bytes that are allowed: send a reference to the data."),
+                )
             }
             Self::BodyBroken(why) => bad(&format!("The body could not be read: {why}")),
             Self::MediaType => answer::message(StatusCode::BAD_REQUEST, "Only application/json request content is supported"),

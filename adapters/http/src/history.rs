@@ -196,9 +196,7 @@ impl View<'_> {
             Event::ExecutionSuspended { reason } => HistoryEvent { reason: Some(reason.clone()), ..self.of("ExecutionSuspended") },
             Event::ExecutionResumed { reason } => HistoryEvent { reason: Some(reason.clone()), ..self.of("ExecutionResumed") },
             Event::ExecutionRewound { reason, .. } => HistoryEvent { reason: Some(reason.clone()), ..self.of("ExecutionRewound") },
-            Event::ExecutionTerminated { reason } => {
-                HistoryEvent { input: self.show.input.then(|| reason.clone()), ..self.of("ExecutionTerminated") }
-            }
+            Event::ExecutionTerminated { reason } => HistoryEvent { input: self.show.input.then(|| reason.clone()), ..self.of("ExecutionTerminated") },
             Event::ExecutionCompleted => {
                 let result = self.recorded.output.map_or(Ok(None), |output| self.result(output))?;
                 HistoryEvent { orchestration_status: Some("Completed"), result, ..self.of("ExecutionCompleted") }

@@ -37,7 +37,8 @@ fn names(events: &[Value]) -> Vec<&str> {
 
 #[test]
 fn a_completed_activity_shows_once_with_the_time_it_was_asked_for() {
-    let events = [turn(1), started(), scheduled(0), turn(2), Event::ActivityCompleted { sequence: 0, result: payload("{ \"n\":1.0}") }, Event::ExecutionCompleted];
+    let events =
+        [turn(1), started(), scheduled(0), turn(2), Event::ActivityCompleted { sequence: 0, result: payload("{ \"n\":1.0}") }, Event::ExecutionCompleted];
     let expected = [
         json!({"EventType": "ExecutionStarted", "Timestamp": "1970-01-01T00:00:01.5Z", "FunctionName": "f", "Input": "\"in\""}),
         json!({"EventType": "TaskCompleted", "Timestamp": "1970-01-01T00:00:02.5Z", "FunctionName": "add", "ScheduledTime": "1970-01-01T00:00:01.5Z",
@@ -46,7 +47,10 @@ fn a_completed_activity_shows_once_with_the_time_it_was_asked_for() {
     ];
     assert_eq!(shown(&events, EVERYTHING), expected);
     let bare = shown(&events, Show::default());
-    assert_eq!(bare[1], json!({"EventType": "TaskCompleted", "Timestamp": "1970-01-01T00:00:02.5Z", "FunctionName": "add", "ScheduledTime": "1970-01-01T00:00:01.5Z"}));
+    assert_eq!(
+        bare[1],
+        json!({"EventType": "TaskCompleted", "Timestamp": "1970-01-01T00:00:02.5Z", "FunctionName": "add", "ScheduledTime": "1970-01-01T00:00:01.5Z"})
+    );
     assert!(bare.iter().all(|event| event.get("Input").is_none() && event.get("Result").is_none()));
 }
 

@@ -70,9 +70,7 @@ pub(crate) fn route(method: &Method, path: &str) -> Route {
 fn management(method: &Method, segments: &[&str]) -> Option<Action> {
     match segments {
         [what, name] if is(what, "orchestrators") && method == Method::POST => Some(Action::Start { name: (*name).to_owned(), id: None }),
-        [what, name, id] if is(what, "orchestrators") && method == Method::POST => {
-            Some(Action::Start { name: (*name).to_owned(), id: Some((*id).to_owned()) })
-        }
+        [what, name, id] if is(what, "orchestrators") && method == Method::POST => Some(Action::Start { name: (*name).to_owned(), id: Some((*id).to_owned()) }),
         [what, rest @ ..] if is(what, "instances") => instances(method, rest),
         _ => None,
     }
