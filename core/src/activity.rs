@@ -60,6 +60,12 @@ impl ActivityContext {
         Self { effect: Arc::new(effect), attempt, resources }
     }
 
+    /// A context for unit tests of an activity, outside of any engine: first attempt, no resources.
+    #[must_use]
+    pub fn for_test(instance: InstanceId) -> Self {
+        Self::new(EffectId { instance, incarnation: crate::ids::Incarnation::default(), execution: 0, epoch: 0, sequence: 1 }, 1, Resources::default())
+    }
+
     /// The same text for every attempt of this call, and never for another: give it to services that can recognise a repeated request.
     #[must_use]
     pub fn idempotency_key(&self) -> String {

@@ -113,6 +113,15 @@ impl App {
         &self.build
     }
 
+    /// The same app, named as this build unless it was given a name.
+    #[must_use]
+    pub fn or_build_id(mut self, build: impl Into<String>) -> Self {
+        if self.build.is_empty() {
+            self.build = build.into();
+        }
+        self
+    }
+
     /// The version that a start gets: the one asked for, or the latest there is. `None` if there is no such orchestrator or version.
     #[must_use]
     pub fn resolve(&self, name: &str, version: Option<&str>) -> Option<Option<String>> {

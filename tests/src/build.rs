@@ -196,9 +196,8 @@ impl Turn {
     #[must_use]
     pub fn takes(mut self, taken: usize) -> Self {
         self.0.taken = taken;
-        for message in self.1[..taken].to_vec() {
-            self.note(&message);
-        }
+        let Self(commit, inbox) = &mut self;
+        inbox[..taken].iter().for_each(|message| note(&mut commit.header, message));
         self
     }
 
@@ -212,19 +211,9 @@ impl Turn {
     /// Takes a message that never stood in the inbox, and notes it in the ring if it is external.
     #[must_use]
     pub fn direct(mut self, message: Message) -> Self {
-        self.note(&message);
+        note(&mut self.0.header, &message);
         self.0.direct.push(message);
         self
-    }
-
-    fn note(&mut self, message: &Message) {
-        if message.sender.is_none() {
-            let header = &mut self.0.header;
-            if header.ring.len() == limits::RING {
-                header.ring.remove(0);
-            }
-            header.ring.push((message.id, header.revision));
-        }
     }
 
     /// Continues as new, with a new input and no events yet.
@@ -294,6 +283,16 @@ impl Turn {
             CommitOutcome::Lost(winner) => winner.map(|w| *w),
             other => panic!("the commit should have lost: {other:?}"),
         }
+    }
+}
+
+/// Remembers an external message in the ring, as the engine does.
+fn note(header: &mut Header, message: &Message) {
+    if message.sender.is_none() {
+        if header.ring.len() == limits::RING {
+            header.ring.remove(0);
+        }
+        header.ring.push((message.id, header.revision));
     }
 }
 

@@ -22,7 +22,7 @@ const SENDERS: [&str; 2] = ["s", "a"];
 /// At the first difference, with seed and step.
 pub async fn differential(a: Arc<dyn Store>, b: Arc<dyn Store>, seed: u64, steps: u64) {
     let deliveries = a.delivers_atomically() && b.delivers_atomically();
-    let mut story = Story { a, b, random: Random::new(seed), seed, step: 0, fresh: 0, deliveries, stale: Vec::new() };
+    let mut story = Story { a, b, random: Random::new(seed), seed, step: 0, fresh: 0, deliveries, last_child: None, stale: Vec::new() };
     while story.step < steps {
         story.play().await;
         story.step += 1;
@@ -39,6 +39,8 @@ struct Story {
     /// Numbers for lives and commits, never used twice.
     fresh: u64,
     deliveries: bool,
+    /// The last sub-orchestration that was started, until its life may have ended for good.
+    last_child: Option<Delivery>,
     /// What was loaded some time ago, from both, to commit on it too late.
     stale: Vec<(&'static str, Loaded, Loaded)>,
 }
@@ -91,6 +93,7 @@ impl Story {
     }
 
     async fn create(&mut self, instance: &'static str) {
+        self.last_child = None;
         let present = self.load_both(instance, None).await;
         let incarnation = match &present {
             // Now and then the same life again.
@@ -120,8 +123,10 @@ impl Story {
     fn message(&mut self) -> durable::message::Message {
         let n = self.step.saturating_sub(self.random.below(30));
         match self.random.below(4) {
-            0 => {
-                let (sender, incarnation, back) = (self.pick(&SENDERS), self.random.below(2), self.random.below(30));
+            0 | 2 => {
+                let (sender, incarnation) = (self.pick(&SENDERS), u64::from(self.random.once_in(4)));
+                let window = self.pick(&[5, 200]);
+                let back = self.random.below(window);
                 sent_by(sender, incarnation, self.step.saturating_sub(back))
             }
             1 if self.random.once_in(10) => raised_with(n, large(self.random.below(300_000) as usize, n)),
@@ -143,7 +148,12 @@ impl Story {
                     if let Delivery::Start { header, .. } = &mut start {
                         header.created = at(self.step as i64);
                     }
-                    start
+                    // Now and then the same child again, as a driver that goes on after a crash would start it.
+                    let again = self.random.once_in(3);
+                    match &self.last_child {
+                        Some(last) if again => last.clone(),
+                        _ => self.last_child.insert(start).clone(),
+                    }
                 } else {
                     let incarnation = if self.random.once_in(2) { Some(self.fresh.saturating_sub(self.random.below(6))) } else { None };
                     to(target, incarnation, self.message())
@@ -187,7 +197,7 @@ impl Story {
             turn = turn.append(vec![large(bytes, self.step).stored().clone()]);
         }
         turn = turn.takes(self.random.below(loaded.inbox.len() as u64 + 1) as usize);
-        if self.random.once_in(3) {
+        if self.random.once_in(2) {
             let message = self.message();
             turn = turn.direct(message);
         }
@@ -236,7 +246,7 @@ impl Story {
         let observe = |outcome| match outcome {
             CommitOutcome::Committed(committed) => (Some(committed.inbox), None),
             CommitOutcome::Lost(winner) => (None, Some(winner.map(|w| seen(&w)))),
-            CommitOutcome::Unknown(error) => panic!("a store in a test answers: {error}"),
+            CommitOutcome::Failed(error) | CommitOutcome::Unknown(error) => panic!("a store in a test answers: {error}"),
         };
         let what = format!("commit on {} at {} with {} taken", commit.instance, commit.base, commit.taken);
         let a = observe(self.a.commit(commit.clone()).await);
@@ -264,7 +274,8 @@ impl Story {
         }
     }
 
-    async fn purge(&self, instance: &'static str) {
+    async fn purge(&mut self, instance: &'static str) {
+        self.last_child = None;
         let (a, b): (Purge, Purge) = (purged(&*self.a, instance).await, purged(&*self.b, instance).await);
         self.same(&format!("purge of {instance}"), &a, &b);
     }
@@ -288,6 +299,7 @@ impl Story {
             loop {
                 let page = store.list(query.clone(), token).await.unwrap();
                 items.extend(page.items);
+                assert!(items.len() <= INSTANCES.len(), "a listing tells of an instance twice, seed {}, step {}", self.seed, self.step);
                 token = page.next;
                 if token.is_none() {
                     break;

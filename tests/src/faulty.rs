@@ -68,7 +68,7 @@ pub struct Call {
 pub enum Decision {
     /// It goes through.
     Pass,
-    /// Nothing is written and the caller is told that the store is not available. (A commit answers `Unknown`: it has no other word.)
+    /// Nothing is written and the caller is told that the store is not available.
     FailBefore,
     /// It is carried out, and the caller is told that it cannot be told: `Unknown` for a commit, `Unavailable` for the others.
     ApplyThenUnknown,

@@ -198,11 +198,7 @@ impl MemoryStore {
 
     fn read_page_token(&self, token: &PageToken) -> StoreResult<u64> {
         let mine = format!("memory-{}-", self.number);
-        token
-            .0
-            .strip_prefix(&mine)
-            .and_then(|order| order.parse().ok())
-            .ok_or_else(|| StoreError::Damaged("the continuation token is not one of this store: list from the beginning".to_owned()))
+        token.0.strip_prefix(&mine).and_then(|order| order.parse().ok()).ok_or_else(|| StoreError::BadPageToken)
     }
 }
 
@@ -399,5 +395,53 @@ impl Store for MemoryStore {
     fn purge_step(&self, _instance: &InstanceId, _incarnation: Incarnation) -> PortFuture<StoreResult<Purge>> {
         // `purge_begin` leaves nothing.
         self.step(|_, _| Ok(Purge::Done))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use durable::header::RuntimeStatus;
+    use futures_executor::block_on;
+
+    use super::*;
+    use crate::build::*;
+
+    #[test]
+    fn what_must_be_driven_is_named_until_it_is_done() {
+        block_on(async {
+            let store = MemoryStore::new(true);
+            created(&store, start("new", 1)).await;
+            created(&store, start("idle", 2)).await;
+            Turn::on("idle", &load(&store, "idle").await).lands(&store).await;
+            assert_eq!(store.runnable(), [id("new")]);
+            deliver(&store, "idle", raised(1)).await;
+            assert_eq!(store.runnable(), [id("idle"), id("new")]);
+            Turn::on("idle", &load(&store, "idle").await).takes(1).lands(&store).await;
+            Turn::on("new", &load(&store, "new").await).completes(text("1")).lands(&store).await;
+            assert_eq!(store.runnable(), []);
+        });
+    }
+
+    #[test]
+    fn what_is_due_is_named_the_earliest_first_and_not_while_it_is_suspended() {
+        block_on(async {
+            let store = MemoryStore::new(true);
+            for (instance, seconds) in [("a", 30), ("b", 10), ("c", 20)] {
+                created(&store, start(instance, 1)).await;
+                Turn::on(instance, &load(&store, instance).await).with(|h| h.timer_due = Some(at(seconds))).lands(&store).await;
+            }
+            Turn::on("c", &load(&store, "c").await).with(|h| h.status = RuntimeStatus::Suspended).lands(&store).await;
+            assert_eq!(store.due(), [(at(10), id("b")), (at(30), id("a"))]);
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "counts the events")]
+    fn a_header_that_does_not_add_up_is_a_mistake_of_the_caller() {
+        block_on(async {
+            let store = MemoryStore::new(true);
+            created(&store, start("a", 1)).await;
+            Turn::on("a", &load(&store, "a").await).append(events(0..2)).with(|h| h.events = 1).lands(&store).await;
+        });
     }
 }

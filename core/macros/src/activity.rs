@@ -1,14 +1,15 @@
 //! `#[activity]`.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use quote::quote;
 use syn::{Error, Result, Type};
 
 use crate::args::ActivityArgs;
 use crate::duration::Millis;
 use crate::function::{CONTEXT, Function, INPUT, Kind, last_segment};
 
-const KIND: Kind = Kind { name: "an activity", example: "async fn quote(ctx: ActivityContext, order: Order) -> Result<Quote, QuoteError>" };
+const KIND: Kind =
+    Kind { name: "an activity", context: "ActivityContext", example: "async fn quote(ctx: ActivityContext, order: Order) -> Result<Quote, QuoteError>" };
 
 pub fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
     // With arguments that cannot be read the activity still gets its defaults, so that its users see no second error.
@@ -29,13 +30,13 @@ fn write(args: &ActivityArgs, function: &Function) -> Result<TokenStream> {
         [_, input] => (input, function.call(&[CONTEXT, INPUT])),
         _ => {
             let why = "an activity takes at most its context and one input: put several values into a struct or a tuple";
-            return Err(Error::new(function.parameters_span(), why));
+            return Err(function.parameters_error(why));
         }
     };
     let (ident, guard, reference) = (function.ident(), function.guard(), function.reference());
     let name = args.name.as_ref().map_or_else(|| ident.to_string().trim_start_matches("r#").to_owned(), syn::LitStr::value);
     let (output, options) = (&function.output, options(args));
-    let outcome = quote_spanned!(function.result_span=> ::core::result::Result::map_err(__outcome, ::durable::Failure::from_error));
+    let run = function.run(&call, None);
     Ok(quote! {
         #reference
 
@@ -48,8 +49,7 @@ fn write(args: &ActivityArgs, function: &Function) -> Result<TokenStream> {
             #options
 
             async fn run(__context: ::durable::ActivityContext, __input: Self::Input) -> ::core::result::Result<Self::Output, ::durable::Failure> {
-                let __outcome = #call;
-                #outcome
+                #run
             }
         }
     })
@@ -70,5 +70,5 @@ fn options(args: &ActivityArgs) -> Option<TokenStream> {
 }
 
 fn is_context(ty: &Type) -> bool {
-    last_segment(ty).is_some_and(|(name, _)| name == "ActivityContext")
+    last_segment(ty).is_some_and(|(name, _)| name == KIND.context)
 }

@@ -1,12 +1,15 @@
 //! The arguments of the attributes.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote};
 use syn::meta::ParseNestedMeta;
 use syn::parse::Parser as _;
 use syn::{Error, Lit, LitFloat, LitInt, LitStr, Result, Token};
 
 use crate::duration::Millis;
+
+const OF_ACTIVITIES: &str = "an activity takes `name = \"..\"`, `retry(first = \"1s\", attempts = 5)` and `attempt_timeout = \"30s\"`";
+const OF_ORCHESTRATORS: &str = "an orchestrator takes `name = \"..\"` and `version = \"..\"`";
 
 /// `#[activity(..)]`
 #[derive(Default)]
@@ -40,9 +43,9 @@ impl ActivityArgs {
             "name" => once(&mut args.name, &meta, text),
             "retry" => once(&mut args.retry, &meta, Retry::parse),
             "attempt_timeout" => once(&mut args.attempt_timeout, &meta, time_above_zero),
-            _ => Err(meta.error("an activity takes `name = \"..\"`, `retry(first = \"1s\", attempts = 5)` and `attempt_timeout = \"30s\"`")),
+            _ => Err(meta.error(OF_ACTIVITIES)),
         });
-        parser.parse2(tokens)?;
+        parser.parse2(named(tokens, OF_ACTIVITIES)?)?;
         Ok(args)
     }
 }
@@ -53,9 +56,9 @@ impl OrchestratorArgs {
         let parser = syn::meta::parser(|meta| match key(&meta).as_str() {
             "name" => once(&mut args.name, &meta, text),
             "version" => once(&mut args.version, &meta, text),
-            _ => Err(meta.error("an orchestrator takes `name = \"..\"` and `version = \"..\"`")),
+            _ => Err(meta.error(OF_ORCHESTRATORS)),
         });
-        parser.parse2(tokens)?;
+        parser.parse2(named(tokens, OF_ORCHESTRATORS)?)?;
         Ok(args)
     }
 }
@@ -90,6 +93,14 @@ impl Retry {
         let jitter = self.jitter.map(|jitter| quote!(.jitter(#jitter)));
         let except = (!except.is_empty()).then(|| quote!(.except([#(#except),*])));
         quote!(::durable::RetryPolicy::exponential(#first, #attempts) #factor #cap #jitter #except)
+    }
+}
+
+/// The arguments, if they begin with a name and not with a value.
+fn named(tokens: TokenStream, instead: &str) -> Result<TokenStream> {
+    match tokens.clone().into_iter().next() {
+        Some(TokenTree::Literal(value)) => Err(Error::new(value.span(), instead)),
+        _ => Ok(tokens),
     }
 }
 

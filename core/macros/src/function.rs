@@ -1,7 +1,7 @@
 //! What both attributes ask of a function, and the parts of what they write that are the same.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens as _, format_ident, quote};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Attribute, Error, FnArg, GenericArgument, Ident, ItemFn, PathArguments, Result, ReturnType, Type};
 
@@ -16,14 +16,16 @@ pub struct Function {
     pub parameters: Vec<Type>,
     /// The first generic argument of the `Result` that it returns.
     pub output: Type,
-    /// Where its `Result` stands.
-    pub result_span: Span,
+    /// Where its error type stands, or else its `Result`.
+    result_span: Span,
 }
 
 /// How errors speak of it.
 pub struct Kind {
     /// `an activity`
     pub name: &'static str,
+    /// The name of its context's type.
+    pub context: &'static str,
     /// A function as it should be.
     pub example: &'static str,
 }
@@ -32,44 +34,36 @@ impl Function {
     /// Reads a function. All that is wrong with it is told at once.
     pub fn parse(tokens: TokenStream, kind: &Kind) -> Result<Self> {
         let item: ItemFn = syn::parse2(tokens).map_err(|e| Error::new(e.span(), kind.is("a function")))?;
-        let mut problems = Problems(None);
         let sig = &item.sig;
+        let mut problems = Problems(None);
         if sig.asyncness.is_none() {
-            problems.add(sig.fn_token.span(), kind.is("an `async fn`"));
+            problems.add(sig.fn_token, kind.is("an `async fn`"));
         }
-        if let Some(plain) = sig.constness.map(|t| t.span()).or_else(|| sig.abi.as_ref().map(syn::spanned::Spanned::span)) {
-            problems.add(plain, kind.is("a plain `async fn`, without `const` and `extern`"));
-        }
-        if !sig.safety.to_token_stream().is_empty() {
-            problems.add(sig.safety.span(), kind.is("a safe `async fn`"));
+        if sig.constness.is_some() || sig.abi.is_some() || !sig.safety.to_token_stream().is_empty() {
+            let (constness, safety, abi) = (&sig.constness, &sig.safety, &sig.abi);
+            problems.add(quote!(#constness #safety #abi), kind.is("an `async fn` without `const`, `unsafe` and `extern`"));
         }
         if !sig.generics.params.is_empty() {
             let why = format!("{} has one stored name, so it cannot have generic parameters: write one function for each type", kind.name);
-            problems.add(sig.generics.span(), why);
+            problems.add(&sig.generics, why);
         } else if let Some(clause) = &sig.generics.where_clause {
-            problems.add(clause.span(), format!("{} has no generic parameters, so it needs no `where`", kind.name));
+            problems.add(clause, format!("{} has no generic parameters, so it needs no `where`", kind.name));
         }
-        let mut parameters = Vec::new();
-        for parameter in &sig.inputs {
-            match parameter {
-                FnArg::Receiver(receiver) => problems.add(receiver.span(), kind.is("a free function: take no `self`")),
-                FnArg::Typed(typed) => match &*typed.ty {
-                    Type::Reference(reference) => {
-                        problems.add(reference.span(), "take it by value: it is read from storage. The caller may still give a reference".to_owned());
-                    }
-                    Type::ImplTrait(anything) => problems.add(anything.span(), "name the type: what is stored is read back as this type".to_owned()),
-                    plain => parameters.push(plain.clone()),
-                },
+        let parameters: Vec<Type> = sig.inputs.iter().filter_map(|parameter| problems.parameter(parameter, kind)).collect();
+        if parameters.iter().skip(1).any(|ty| last_segment(ty).is_some_and(|(name, _)| name == kind.context)) {
+            problems.add(&sig.inputs, format!("the context comes first: write `{}`", kind.example));
+        }
+        let returned = result_types(&sig.output);
+        if returned.is_none() {
+            let why = format!("{} returns a `Result<Output, Error>`, such as `{}`", kind.name, kind.example);
+            match &sig.output {
+                ReturnType::Default => problems.add(&sig.ident, why),
+                ReturnType::Type(_, ty) => problems.add(ty, why),
             }
         }
-        let output = result_type(&sig.output);
-        if output.is_none() {
-            let span = if matches!(sig.output, ReturnType::Default) { sig.ident.span() } else { sig.output.span() };
-            problems.add(span, format!("{} returns a `Result<Output, Error>`, such as `{}`", kind.name, kind.example));
-        }
-        match (problems.0, output) {
-            (None, Some(output)) => Ok(Self { parameters, output, result_span: sig.output.span(), item }),
-            (problems, _) => Err(problems.unwrap_or_else(|| Error::new(sig.ident.span(), kind.name))),
+        match (problems.0, returned) {
+            (None, Some((output, result_span))) => Ok(Self { parameters, output, result_span, item }),
+            (problems, _) => Err(problems.unwrap_or_else(|| Error::new_spanned(&sig.ident, kind.is("a function")))),
         }
     }
 
@@ -78,9 +72,10 @@ impl Function {
         &self.item.sig.ident
     }
 
-    /// Where its parameters stand.
-    pub fn parameters_span(&self) -> Span {
-        if self.item.sig.inputs.is_empty() { self.item.sig.ident.span() } else { self.item.sig.inputs.span() }
+    /// An error about its parameters.
+    pub fn parameters_error(&self, why: &str) -> Error {
+        let sig = &self.item.sig;
+        if sig.inputs.is_empty() { Error::new_spanned(&sig.ident, why) } else { Error::new_spanned(&sig.inputs, why) }
     }
 
     /// The unit struct that stands for the function, with the function itself as its `call`.
@@ -117,9 +112,21 @@ impl Function {
 
     /// `call(..)` with these variables. Each is placed at its parameter, so that a wrong type is told there.
     pub fn call(&self, variables: &[&str]) -> TokenStream {
-        let here = Span::call_site();
-        let variables = self.parameters.iter().zip(variables).map(|(parameter, variable)| Ident::new(variable, here.located_at(parameter.span())));
+        let variables = self.parameters.iter().zip(variables).map(|(parameter, variable)| at(parameter.span(), variable));
         quote!(Self::call(#(#variables),*).await)
+    }
+
+    /// The body of `run`: the outcome of the call, with its value passed through `wrap`, and its error as a failure. A wrong type is told
+    /// where the function says what it returns.
+    pub fn run(&self, call: &TokenStream, wrap: Option<TokenStream>) -> TokenStream {
+        let outcome = at(self.output.span(), "__outcome");
+        let value = wrap.map_or_else(|| quote!(#outcome), |wrap| quote!(::core::result::Result::map(#outcome, #wrap)));
+        let error_span = Span::call_site().located_at(self.result_span);
+        let result = quote_spanned!(error_span=> ::core::result::Result::map_err(#value, ::durable::Failure::from_error));
+        quote! {
+            let #outcome = #call;
+            #result
+        }
     }
 }
 
@@ -142,11 +149,17 @@ pub fn last_segment(ty: &Type) -> Option<(&Ident, Vec<&Type>)> {
     Some((&last.ident, arguments))
 }
 
-/// `Out` of `Result<Out, ..>`, whatever stands before `Result`.
-fn result_type(output: &ReturnType) -> Option<Type> {
+/// `Out` of `Result<Out, E>`, whatever stands before `Result`, and where `E` stands.
+fn result_types(output: &ReturnType) -> Option<(Type, Span)> {
     let ReturnType::Type(_, ty) = output else { return None };
     let (name, arguments) = last_segment(ty)?;
-    (name == "Result").then(|| arguments.first().copied().cloned())?
+    let output = arguments.first().copied().filter(|_| name == "Result")?;
+    Some((output.clone(), arguments.get(1).map_or_else(|| ty.span(), |error| error.span())))
+}
+
+/// A variable of the generated code that errors show at a place in the user's.
+fn at(span: Span, variable: &str) -> Ident {
+    Ident::new(variable, Span::call_site().located_at(span))
 }
 
 fn with_names<'a>(attrs: &'a [Attribute], names: &'a [&str]) -> impl Iterator<Item = &'a Attribute> {
@@ -161,11 +174,26 @@ fn documented(attrs: &[Attribute]) -> bool {
 struct Problems(Option<Error>);
 
 impl Problems {
-    fn add(&mut self, span: Span, message: String) {
-        let error = Error::new(span, message);
+    fn add(&mut self, at: impl ToTokens, message: String) {
+        let error = Error::new_spanned(at, message);
         match &mut self.0 {
             Some(first) => first.combine(error),
             None => self.0 = Some(error),
         }
+    }
+
+    /// The type of a parameter, unless there is something wrong with it.
+    fn parameter(&mut self, parameter: &FnArg, kind: &Kind) -> Option<Type> {
+        match parameter {
+            FnArg::Receiver(receiver) => self.add(receiver, kind.is("a free function, which takes no `self`")),
+            FnArg::Typed(typed) => match &*typed.ty {
+                Type::Reference(reference) => {
+                    self.add(reference, "take it by value: it is read from storage. Who calls may still give a reference".to_owned());
+                }
+                Type::ImplTrait(anything) => self.add(anything, "name the type: what is stored is read back as this type".to_owned()),
+                plain => return Some(plain.clone()),
+            },
+        }
+        None
     }
 }

@@ -13,7 +13,7 @@ use proc_macro::TokenStream;
 
 /// Makes an `async fn` an activity: a function that touches the world, called by orchestrators with `ctx.activity(name, input)`.
 ///
-/// The function takes nothing, its input, its [`ActivityContext`], or the context and then the input. It returns a `Result`, with any
+/// The function takes nothing, its input, its `ActivityContext`, or the context and then the input. It returns a `Result`, with any
 /// error that `?` can turn into a boxed error.
 ///
 /// ```
@@ -68,8 +68,6 @@ use proc_macro::TokenStream;
 /// ```
 ///
 /// As the name is that of a unit struct, a variable in the same scope cannot have it: write `let sum = ctx.activity(total, ..)`.
-///
-/// [`ActivityContext`]: https://docs.rs/durable
 #[proc_macro_attribute]
 pub fn activity(args: TokenStream, item: TokenStream) -> TokenStream {
     activity::expand(args.into(), item.into()).into()

@@ -1,13 +1,14 @@
 //! `#[orchestrator]`.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use quote::quote;
 use syn::{Error, Result, Type};
 
 use crate::args::OrchestratorArgs;
 use crate::function::{CONTEXT, Function, INPUT, Kind, last_segment};
 
-const KIND: Kind = Kind { name: "an orchestrator", example: "async fn place_order(ctx: Context, order: Order) -> Result<Receipt, OrderError>" };
+const KIND: Kind =
+    Kind { name: "an orchestrator", context: "Context", example: "async fn place_order(ctx: Context, order: Order) -> Result<Receipt, OrderError>" };
 
 pub fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
     // With arguments that cannot be read the orchestrator is still there, so that its users see no second error.
@@ -24,22 +25,21 @@ fn write(args: &OrchestratorArgs, function: &Function) -> Result<TokenStream> {
     let input = match function.parameters.as_slice() {
         [_] => &nothing,
         [_, input] => input,
-        [] => return Err(Error::new(function.parameters_span(), "an orchestrator takes its context: write `ctx: Context` as the first parameter")),
+        [] => return Err(function.parameters_error("an orchestrator takes its context: write `ctx: Context` as the first parameter")),
         _ => {
             let why = "an orchestrator takes its context and at most one input: put several values into a struct or a tuple";
-            return Err(Error::new(function.parameters_span(), why));
+            return Err(function.parameters_error(why));
         }
     };
     let (ident, guard, reference) = (function.ident(), function.guard(), function.reference());
     let name = args.name.as_ref().map_or_else(|| ident.to_string().trim_start_matches("r#").to_owned(), syn::LitStr::value);
     let version = args.version.as_ref().map_or_else(|| quote!(None), |version| quote!(Some(#version)));
     let call = function.call(&[CONTEXT, INPUT]);
-    let span = function.result_span;
-    let (output, outcome) = match next_output(&function.output) {
-        Some(output) => (output, quote!(__outcome)),
-        None => (&function.output, quote_spanned!(span=> ::core::result::Result::map(__outcome, ::durable::Next::Done))),
+    let (output, wrap) = match next_output(&function.output) {
+        Some(output) => (output, None),
+        None => (&function.output, Some(quote!(::durable::Next::Done))),
     };
-    let outcome = quote_spanned!(span=> ::core::result::Result::map_err(#outcome, ::durable::Failure::from_error));
+    let run = function.run(&call, wrap);
     Ok(quote! {
         #reference
 
@@ -54,8 +54,7 @@ fn write(args: &OrchestratorArgs, function: &Function) -> Result<TokenStream> {
                 __context: ::durable::Context,
                 __input: Self::Input,
             ) -> ::core::result::Result<::durable::Next<Self::Output, Self::Input>, ::durable::Failure> {
-                let __outcome = #call;
-                #outcome
+                #run
             }
         }
     })

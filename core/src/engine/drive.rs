@@ -14,6 +14,7 @@ use super::client::{ClientError, refusal};
 use super::effects::Prepared;
 use super::shard::Local;
 use super::slot::{Queued, Resident, Slot};
+use crate::Timestamp;
 use crate::header::{Header, RuntimeStatus};
 use crate::ids::CommitId;
 use crate::limits;
@@ -187,7 +188,10 @@ impl Local {
         let guard = &self.shared.ports.guard;
         guard.enter(self.index, &slot.id, header.incarnation, header.revision);
         let result = user_code();
-        guard.leave(self.index);
+        // An abandoned shard's place belongs to its successor.
+        if !self.is_abandoned() {
+            guard.leave(self.index);
+        }
         result
     }
 
@@ -206,6 +210,9 @@ impl Local {
         }
         let (direct, replies) = self.take_queue(slot, &resident);
         if !self.needs_turn(&resident, &direct) {
+            if self.needs_alarm(resident.live.header()) {
+                return self.rearm(slot, resident).await;
+            }
             if !resident.live.header().status.is_terminal() || !resident.live.header().orphans.is_empty() {
                 slot.state.borrow_mut().resident = Some(resident);
             }
@@ -242,20 +249,21 @@ impl Local {
             }
         };
         let landed = self.commit(slot, &header, &resident.token, &prepared, direct.clone()).await;
-        self.conclude(slot, resident.live, prepared, landed, (direct, replies)).await
+        self.conclude(slot, (resident.live, header.due()), prepared, landed, (direct, replies)).await
     }
 
     /// Follows a commit up, whichever way it went.
     pub(super) async fn conclude(
         self: &Rc<Self>,
         slot: &Rc<Slot>,
-        mut live: Live,
+        (mut live, due_before): (Live, Option<Timestamp>),
         prepared: Prepared,
         landed: Result<Committed, NotLanded>,
         (direct, replies): (Vec<Message>, Vec<Reply>),
     ) -> Result<Step, StoreError> {
         match landed {
             Ok(committed) => {
+                self.due_moved(slot, due_before, prepared.header.due());
                 live.stored(prepared.header.clone());
                 {
                     let mut state = slot.state.borrow_mut();
@@ -363,10 +371,12 @@ impl Local {
         header.commit_id = self.shared.commit_id();
         header.updated = now;
         self.arm_alarm(slot, &mut header).await?;
-        let commit = header_only(slot, &stored, token, header);
+        let due = header.due();
+        let commit = Commit::header_only(slot.id.clone(), token, stored.revision, header);
         match self.shared.ports.store.commit(commit).await {
-            CommitOutcome::Committed(_) | CommitOutcome::Lost(_) => {}
-            CommitOutcome::Unknown(trouble) => return Err(trouble),
+            CommitOutcome::Committed(_) => self.due_moved(slot, stored.due(), due),
+            CommitOutcome::Lost(_) => {}
+            CommitOutcome::Failed(trouble) | CommitOutcome::Unknown(trouble) => return Err(trouble),
         }
         self.shared.watchers.notify(&slot.id);
         Ok(())
@@ -404,6 +414,7 @@ impl Local {
                 }
                 _ => Err(NotLanded::Lost),
             },
+            CommitOutcome::Failed(trouble) => Err(NotLanded::Trouble(trouble)),
             CommitOutcome::Unknown(trouble) => match self.shared.ports.store.load(&slot.id, None).await {
                 Ok(Some(loaded)) if loaded.header.incarnation == incarnation && loaded.header.commit_id == mine => {
                     Ok(Committed { token: loaded.token, inbox: loaded.inbox })
@@ -431,23 +442,5 @@ pub(super) fn put_back(slot: &Slot, messages: Vec<Message>, replies: Vec<Reply>)
     let mut state = slot.state.borrow_mut();
     for (message, (life, reply)) in messages.into_iter().zip(replies).rev() {
         state.queue.push_front(Queued { message, life, reply });
-    }
-}
-
-/// A commit that changes nothing but the header.
-pub(super) fn header_only(slot: &Slot, stored: &Header, token: Token, header: Header) -> Commit {
-    Commit {
-        instance: slot.id.clone(),
-        token,
-        base: stored.revision,
-        header,
-        reset: false,
-        append: Vec::new(),
-        taken: 0,
-        direct: Vec::new(),
-        deliveries: Vec::new(),
-        input: None,
-        output: None,
-        custom_status: None,
     }
 }

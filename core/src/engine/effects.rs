@@ -7,15 +7,15 @@ use futures_channel::oneshot;
 
 use super::Ask;
 use super::client::ClientError;
-use super::drive::{NotLanded, Reply, Step, header_only, put_back, reply_to};
+use super::drive::{NotLanded, Reply, Step, put_back, reply_to};
 use super::shard::Local;
 use super::slot::{Queued, Resident, RunKey, Slot};
 use crate::header::{ActivityTask, Delivery, Header, RuntimeStatus};
 use crate::ids::MessageId;
 use crate::machine::{Live, Rewound, Stored, Turn};
 use crate::message::{Message, MessageBody, Outcome};
-use crate::ports::{AlarmKey, Create, Created, Handle, Loaded, ReusePolicy, StoreError};
-use crate::{Failure, InstanceId};
+use crate::ports::{AlarmKey, Commit, Create, Created, Handle, Loaded, ReusePolicy, StoreError};
+use crate::{Failure, InstanceId, Timestamp};
 
 /// A turn with everything done that must come before its commit.
 pub(super) struct Prepared {
@@ -49,6 +49,9 @@ impl Local {
 
     /// The header always names an alarm that exists and fires no later than its earliest due time; an earlier one is kept.
     pub(super) async fn arm_alarm(&self, slot: &Slot, header: &mut Header) -> Result<(), StoreError> {
+        if self.shared.ports.alarms.kept_by_store() {
+            return Ok(());
+        }
         let now = self.shared.ports.clock.now();
         if header.alarm_at.is_some_and(|at| at <= now) {
             (header.alarm, header.alarm_at) = (None, None);
@@ -123,6 +126,38 @@ impl Local {
         }
     }
 
+    /// Tells the alarms of a commit that landed, where the store keeps them.
+    pub(super) fn due_moved(&self, slot: &Slot, from: Option<Timestamp>, to: Option<Timestamp>) {
+        if from != to && self.shared.ports.alarms.kept_by_store() {
+            self.shared.ports.alarms.moved(&slot.id, from, to);
+        }
+    }
+
+    /// True if the alarm that the header names has rung, and a later due time has none.
+    pub(super) fn needs_alarm(&self, header: &Header) -> bool {
+        let now = self.shared.ports.clock.now();
+        !self.shared.ports.alarms.kept_by_store() && header.due().is_some_and(|due| due > now) && header.alarm_at.is_none_or(|at| at <= now)
+    }
+
+    /// Gives the next due time an alarm of its own, by a commit that changes nothing else.
+    pub(super) async fn rearm(self: &Rc<Self>, slot: &Rc<Slot>, resident: Resident) -> Result<Step, StoreError> {
+        let Resident { mut live, token, .. } = resident;
+        let base = live.header().clone();
+        let mut header = base.clone();
+        header.revision += 1;
+        header.commit_id = self.shared.commit_id();
+        self.arm_alarm(slot, &mut header).await?;
+        match self.settle(slot, Commit::header_only(slot.id.clone(), token, base.revision, header.clone())).await {
+            Ok(committed) => {
+                live.stored(header);
+                slot.state.borrow_mut().resident = Some(Resident { live, token: committed.token, inbox: committed.inbox });
+            }
+            Err(NotLanded::Lost) => slot.state.borrow_mut().look = true,
+            Err(NotLanded::Trouble(trouble)) => return Err(trouble),
+        }
+        Ok(Step::Again)
+    }
+
     /// Runs one attempt of an activity, unless it runs already; its end becomes a message.
     fn run(self: &Rc<Self>, slot: &Rc<Slot>, task: ActivityTask) {
         let key = RunKey::from(&task);
@@ -165,7 +200,7 @@ impl Local {
         header.outbox.clear();
         header.revision += 1;
         header.commit_id = self.shared.commit_id();
-        match self.settle(slot, header_only(slot, &base, token, header.clone())).await {
+        match self.settle(slot, Commit::header_only(slot.id.clone(), token, base.revision, header.clone())).await {
             Ok(committed) => {
                 live.stored(header);
                 slot.state.borrow_mut().resident = Some(Resident { live, token: committed.token, inbox: committed.inbox });
@@ -269,7 +304,7 @@ impl Local {
             }
             Err(_) => put_back(slot, vec![message], vec![reply]),
         }
-        self.conclude(slot, live, prepared, landed, (Vec::new(), Vec::new())).await.map(|_| ())
+        self.conclude(slot, (live, None), prepared, landed, (Vec::new(), Vec::new())).await.map(|_| ())
     }
 
     async fn rewind_child(&self, child: &InstanceId, reason: &str) -> Result<(), ClientError> {

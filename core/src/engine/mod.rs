@@ -22,9 +22,10 @@ pub use shard::Shard;
 
 use crate::app::App;
 use crate::ids::{CommitId, Incarnation, InstanceId, MessageId};
+use crate::machine::TurnFault;
 use crate::message::Message;
 use crate::payload::Payload;
-use crate::ports::{Alarms, Clock, Dispatch, Entropy, ReusePolicy, Store, TurnGuard, Wake};
+use crate::ports::{AlarmKey, Alarms, Clock, Commit, CommitOutcome, Dispatch, Entropy, ReusePolicy, Store, StoreError, TurnGuard, Wake};
 
 /// The adapters that an engine runs on.
 #[derive(Clone)]
@@ -167,10 +168,54 @@ impl Engine {
         self.shared.look(instance, inbox);
     }
 
+    /// Records a fault from outside of a turn: the host found that user code of this life does not come back, or took the process with it.
+    /// History is untouched; the instance is tried again as the fault's kind says.
+    ///
+    /// # Errors
+    /// Store trouble.
+    pub async fn record_fault(&self, instance: &InstanceId, incarnation: Incarnation, fault: &TurnFault) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        let Some(loaded) = shared.ports.store.load(instance, None).await? else { return Ok(()) };
+        if loaded.header.incarnation != incarnation || loaded.header.status.is_terminal() {
+            return Ok(());
+        }
+        let now = shared.ports.clock.now();
+        let mut header = loaded.header.clone();
+        header.fault = Some(fault.record(header.fault.as_ref(), shared.app.build_id(), header.version.as_deref(), now));
+        header.revision += 1;
+        header.commit_id = shared.commit_id();
+        header.updated = now;
+        let due = header.due();
+        if let Some(at) = due.filter(|_| !shared.ports.alarms.kept_by_store()) {
+            let key = AlarmKey { instance: instance.clone(), incarnation, number: header.revision };
+            (header.alarm, header.alarm_at) = (Some(shared.ports.alarms.arm(key, at).await?), Some(at));
+        }
+        let commit = Commit::header_only(instance.clone(), loaded.token, loaded.header.revision, header);
+        match shared.ports.store.commit(commit).await {
+            CommitOutcome::Committed(_) if shared.ports.alarms.kept_by_store() => shared.ports.alarms.moved(instance, loaded.header.due(), due),
+            CommitOutcome::Committed(_) | CommitOutcome::Lost(_) => {}
+            CommitOutcome::Failed(trouble) | CommitOutcome::Unknown(trouble) => return Err(trouble),
+        }
+        shared.watchers.notify(instance);
+        Ok(())
+    }
+
     /// Which shard an instance belongs to.
     #[must_use]
     pub fn shard_of(&self, instance: &InstanceId) -> usize {
         self.shared.shard_of(instance)
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        self.shared.routes.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The build that runs, as faults name it.
+    #[must_use]
+    pub fn build_id(&self) -> &str {
+        self.shared.app.build_id()
     }
 
     /// Has every shard finish what is under way and end; requests are refused from now on.

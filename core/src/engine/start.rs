@@ -61,6 +61,7 @@ impl Local {
         };
         match self.shared.ports.store.create(create).await {
             Ok(Created::Created(committed)) => {
+                self.due_moved(slot, None, prepared.header.due());
                 live.stored(prepared.header.clone());
                 slot.state.borrow_mut().resident = Some(Resident { live, token: committed.token, inbox: committed.inbox });
                 reply_to(ask.reply, Ok(()));
@@ -93,6 +94,7 @@ impl Local {
         if let Err(trouble) = self.arm_alarm(slot, &mut header).await {
             return reply_to(ask.reply, Err(trouble.into()));
         }
+        let due = header.due();
         let create = Create {
             instance: slot.id.clone(),
             header,
@@ -104,7 +106,10 @@ impl Local {
             policy: ask.policy,
         };
         let answer = match shared.ports.store.create(create).await {
-            Ok(Created::Created(_)) => Ok(()),
+            Ok(Created::Created(_)) => {
+                self.due_moved(slot, None, due);
+                Ok(())
+            }
             Ok(Created::Exists(loaded)) if loaded.header.incarnation == ask.incarnation => Ok(()),
             Ok(Created::Exists(loaded)) => Err(ClientError::InUse { instance: slot.id.clone(), status: loaded.header.status }),
             Err(trouble) => Err(trouble.into()),

@@ -107,7 +107,7 @@ impl Live {
             self.fire_due(&mut draft, input.now)?;
         }
         self.conclude(&mut draft)?;
-        if draft.ended.is_some() {
+        if matches!(draft.ended, Some(Ended::Instance { .. })) {
             for message in input.inbox.iter().skip(taken).chain(input.direct.iter().skip(direct_taken)) {
                 unprocessed(&mut draft, message);
             }

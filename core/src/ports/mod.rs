@@ -54,6 +54,13 @@ pub trait Alarms: Send + Sync + 'static {
     fn arm(&self, key: AlarmKey, at: Timestamp) -> PortFuture<Result<Handle, StoreError>>;
     /// Takes an alarm back if that is cheap. Best effort.
     fn disarm(&self, handle: Handle) -> PortFuture<()>;
+    /// True if the store's own record of due times is the durable promise (an index that a restart reads). Then nothing is armed before a
+    /// commit and no handle is kept; [`Alarms::moved`] is told after it.
+    fn kept_by_store(&self) -> bool {
+        false
+    }
+    /// A commit has landed that moved an instance's due time. Only told where the store keeps the alarms.
+    fn moved(&self, _instance: &InstanceId, _from: Option<Timestamp>, _to: Option<Timestamp>) {}
 }
 
 /// The safety net behind a driver: a durable wake-up that exists from before a commit until its drive is done.

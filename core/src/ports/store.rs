@@ -34,6 +34,9 @@ pub enum StoreError {
     /// A record was written by a newer build, or is damaged.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// A page token that is not one of this store.
+    #[error("the continuation token is not one of this store: list from the beginning, without it")]
+    BadPageToken,
     /// More than the store can keep in one record or transaction.
     #[error("{what} has {bytes} bytes, this store keeps at most {max}")]
     TooLarge {
@@ -163,6 +166,27 @@ pub struct Commit {
     pub custom_status: Option<Payload>,
 }
 
+impl Commit {
+    /// A commit that changes nothing but the header, which bears revision `base + 1`.
+    #[must_use]
+    pub const fn header_only(instance: InstanceId, token: Token, base: u64, header: Header) -> Self {
+        Self {
+            instance,
+            token,
+            base,
+            header,
+            reset: false,
+            append: Vec::new(),
+            taken: 0,
+            direct: Vec::new(),
+            deliveries: Vec::new(),
+            input: None,
+            output: None,
+            custom_status: None,
+        }
+    }
+}
+
 /// What a store tells of a commit that landed.
 #[derive(Debug, Clone)]
 pub struct Committed {
@@ -179,6 +203,8 @@ pub enum CommitOutcome {
     Committed(Committed),
     /// Another driver committed first; this is what stands there now (none: the instance is gone).
     Lost(Option<Box<Loaded>>),
+    /// The store gave trouble, and nothing was written.
+    Failed(StoreError),
     /// It cannot be told. Load, and compare the commit id.
     Unknown(StoreError),
 }
@@ -188,7 +214,8 @@ pub enum CommitOutcome {
 pub enum Delivered {
     /// It stands in the inbox, durably.
     Delivered,
-    /// A message with this id, or with this or a higher number from this sender, has been taken or stands in the inbox.
+    /// A message with this id, or with this or a higher number from this sender, has been taken or stands in the inbox. This goes before
+    /// `Finished`: whoever repeats a message that was taken is told so.
     Duplicate,
     /// No such instance, or not that life.
     NotFound,

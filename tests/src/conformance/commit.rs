@@ -100,27 +100,9 @@ pub async fn of_many_drivers_at_once_exactly_one_wins(store: Subject) {
     created(&*store, start("a", 1)).await;
     for round in 1..=20 {
         let seen = load(&*store, "a").await;
-        let gate = std::sync::Barrier::new(DRIVERS as usize);
-        let outcomes = std::sync::Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for driver in 0..DRIVERS {
-                let (subject, seen, gate, outcomes) = (store.clone(), &seen, &gate, &outcomes);
-                scope.spawn(move || {
-                    let n = round * 100 + driver;
-                    let commit = Turn::on("a", seen).named(n).append(vec![event(n)]).build_commit();
-                    let (result, inner) = (std::sync::Arc::new(std::sync::Mutex::new(None)), subject.store());
-                    let put = std::sync::Arc::clone(&result);
-                    gate.wait();
-                    subject.run(async move {
-                        let outcome = inner.commit(commit).await;
-                        *put.lock().unwrap() = Some(outcome);
-                    });
-                    let outcome = result.lock().unwrap().take().unwrap();
-                    outcomes.lock().unwrap().push((n, outcome));
-                });
-            }
-        });
-        let outcomes = outcomes.into_inner().unwrap();
+        let commits: Vec<_> = (0..DRIVERS).map(|d| Turn::on("a", &seen).named(round * 100 + d).append(vec![event(round * 100 + d)]).build_commit()).collect();
+        let outcomes = store.at_once(DRIVERS, |store, driver| store.commit(commits[driver as usize].clone()));
+        let outcomes: Vec<_> = (round * 100..).zip(outcomes).collect();
         let winners: Vec<u64> = outcomes.iter().filter(|(_, o)| matches!(o, CommitOutcome::Committed(_))).map(|(n, _)| *n).collect();
         assert_eq!(winners.len(), 1, "{outcomes:?}");
         for (n, outcome) in &outcomes {

@@ -1,7 +1,7 @@
 //! Creating: what is stored, when an id may be used again, and that nothing of a former life is left.
 
 use durable::header::RuntimeStatus;
-use durable::ports::{Create, Delivered, ListQuery, ReusePolicy};
+use durable::ports::{Create, Created, Delivered, ListQuery, ReusePolicy};
 
 use super::Subject;
 use crate::build::*;
@@ -148,4 +148,33 @@ pub async fn ids_are_kept_to_the_letter(store: Subject) {
         assert_eq!(load(&*store, instance).await.header.incarnation, life(n as u64 + 1));
         assert_eq!(store.status(&id(instance)).await.unwrap().unwrap().instance, id(instance));
     }
+}
+
+/// Of many starts of one id at the same time exactly one wins, on a free id and on an ended one; the others are shown the winner.
+pub async fn of_many_starts_at_once_exactly_one_wins(store: Subject) {
+    const STARTS: u64 = 8;
+    for round in 1..=10 {
+        let answers = store.at_once(STARTS, |store, n| store.create(start("a", round * 100 + n)));
+        let stands = load(&*store, "a").await;
+        let mut winners = 0;
+        for (n, answer) in (round * 100..).zip(answers) {
+            match answer.unwrap() {
+                Created::Created(_) => {
+                    winners += 1;
+                    assert_eq!(stands.header.incarnation, life(n));
+                }
+                Created::Exists(there) => assert_eq!(there.header.incarnation, stands.header.incarnation),
+            }
+        }
+        assert_eq!((winners, stands.header.revision), (1, 1));
+        Turn::on("a", &stands).completes(text("1")).lands(&*store).await;
+    }
+}
+
+/// The same start many times at once is one instance, created once.
+pub async fn of_the_same_start_many_times_at_once_one_is_stored(store: Subject) {
+    let again = Create { policy: ReusePolicy::ReplaceAny, ..start("a", 1) };
+    let answers = store.at_once(8, |store, _| store.create(again.clone()));
+    assert_eq!(answers.iter().filter(|answer| matches!(answer, Ok(Created::Created(_)))).count(), 1);
+    assert_eq!(load(&*store, "a").await.header, pending(1));
 }

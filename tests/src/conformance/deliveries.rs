@@ -160,6 +160,7 @@ pub async fn a_message_from_a_commit_is_not_lost_to_a_full_inbox(store: Subject)
     let mut stored = 0;
     while deliver(&*store, "b", raised(stored)).await == Delivered::Delivered {
         stored += 1;
+        assert!(stored <= durable::limits::INBOX_MESSAGES as u64, "more than the limit");
     }
     assert_eq!(deliver(&*store, "b", sent_by("p", 1, 1)).await, Delivered::Full);
     let outcome = store.commit(Turn::on("p", &p).delivers(vec![to("b", None, sent_by("p", 1, 1))]).build_commit()).await;

@@ -57,6 +57,8 @@ macro_rules! conformance_suite {
                 an_ended_instance_with_an_outbox_is_not_replaced
                 a_replaced_life_leaves_nothing_behind
                 ids_are_kept_to_the_letter
+                of_many_starts_at_once_exactly_one_wins
+                of_the_same_start_many_times_at_once_one_is_stored
             }
             load {
                 an_unknown_instance_is_unknown_to_every_read
@@ -114,6 +116,7 @@ macro_rules! conformance_suite {
                 a_suspended_instance_collects_messages
                 an_inbox_full_of_messages_refuses_and_drains
                 an_inbox_full_of_bytes_refuses_and_drains
+                of_the_same_message_many_times_at_once_one_is_stored
                 of_many_messages_at_once_none_is_lost_or_taken_twice
             }
             deliveries {

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier, Mutex};
 
 use durable::ports::{PortFuture, Store};
 
@@ -75,6 +75,30 @@ impl Subject {
     /// Runs a future the way that the store needs.
     pub fn run(&self, future: impl Future<Output = ()> + Send + 'static) {
         (self.opened.runner)(Box::pin(future));
+    }
+
+    /// Makes this call `times` times at once, each on a thread of its own, and gives the answers in the order of their numbers.
+    #[must_use]
+    pub fn at_once<T: Send + 'static>(&self, times: u64, call: impl Fn(&dyn Store, u64) -> PortFuture<T> + Sync) -> Vec<T> {
+        let gate = Barrier::new(times as usize);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..times)
+                .map(|n| {
+                    let (gate, call) = (&gate, &call);
+                    scope.spawn(move || {
+                        let (answer, future) = (Arc::new(Mutex::new(None)), call(&**self, n));
+                        let slot = Arc::clone(&answer);
+                        gate.wait();
+                        self.run(async move {
+                            let value = future.await;
+                            *slot.lock().unwrap() = Some(value);
+                        });
+                        answer.lock().unwrap().take().expect("the runner ran the call to its end")
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().expect("the call did not panic")).collect()
+        })
     }
 }
 

@@ -1,0 +1,251 @@
+//! The local host: one process that owns a folder. Shard threads drive instances; activities run on the runtime that opened the host.
+//!
+//! Must never: begin to drive before what the last process left is known, or hold back its end for user code that does not come back.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use durable::header::FaultKind;
+use durable::machine::TurnFault;
+use durable::ports::StoreError;
+use durable::{App, Client, Engine, EngineConfig, Ports, Shard, limits};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::alarms::LocalAlarms;
+use crate::runtime::{Activities, NoWake, SystemClock, SystemEntropy};
+use crate::store::{OpenError, Options, SqliteStore, Stats};
+use crate::watchdog::{Running, Watchdog};
+
+/// Stack of a shard thread, on which user code runs.
+const STACK: usize = 8 * 1024 * 1024;
+
+/// Rows of the store's indexes that are read at a time after a start.
+const PAGE: usize = 1_000;
+
+/// How a local host runs.
+#[derive(Debug, Clone)]
+pub struct LocalOptions {
+    /// The folder that holds everything. It is made if it is not there.
+    pub folder: PathBuf,
+    /// Shard threads; one for each core if none is said.
+    pub shards: Option<usize>,
+    /// Activities that run at a time.
+    pub activities: usize,
+    /// Instances that stay in memory between turns, over all shards.
+    pub live: usize,
+    /// Opens a database that is known to lack its last commits (see [`OpenError::MissingCommits`]).
+    pub accept_missing_commits: bool,
+}
+
+impl LocalOptions {
+    /// Everything in this folder, the rest as it is usual.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), shards: None, activities: 256, live: 20_000, accept_missing_commits: false }
+    }
+}
+
+/// A host that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A thread cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running local host.
+pub struct LocalHost {
+    engine: Engine,
+    store: SqliteStore,
+    watchdog: Arc<Watchdog>,
+    alarms: JoinHandle<()>,
+    supervisor: JoinHandle<()>,
+    ended: Arc<Ended>,
+}
+
+/// Counts shard threads that have ended.
+#[derive(Default)]
+struct Ended {
+    count: Mutex<usize>,
+    changed: tokio::sync::Notify,
+}
+
+impl LocalHost {
+    /// Opens the folder, drives what the last process left, and serves. Must be called on a multi-threaded tokio runtime, on which
+    /// activities then run.
+    ///
+    /// # Errors
+    /// [`LocalError`] says what is in the way, and what to do.
+    pub async fn open(app: App, options: LocalOptions) -> Result<Self, LocalError> {
+        let app = Arc::new(app.or_build_id(build_of_this_program()));
+        let mut opening = Options::new(&options.folder);
+        opening.accept_missing_commits = options.accept_missing_commits;
+        // Opening reads and locks files: not on the runtime's own threads.
+        let opened = tokio::task::spawn_blocking(move || SqliteStore::open(opening)).await;
+        let store = opened.map_err(|e| std::io::Error::other(e.to_string()))??;
+        let count = options.shards.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+        let (watchdog, suspects) = Watchdog::open(&options.folder.join("suspects"), count);
+        let alarms = LocalAlarms::new();
+        let ports = Ports {
+            store: Arc::new(store.clone()),
+            alarms: Arc::new(alarms.clone()),
+            wake: Arc::new(NoWake),
+            dispatch: Arc::new(Activities::new(app.clone(), Handle::current(), options.activities)),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            guard: watchdog.clone(),
+        };
+        let config = EngineConfig { shards: count, live_per_shard: options.live.div_ceil(count), exclusive: true, ..EngineConfig::default() };
+        let (engine, shards) = Engine::new(app, ports, config);
+        for (instance, incarnation) in suspects {
+            let message = "the process died while this orchestrator was running (a stack overflow, an abort, or killed from outside): it is tried again later";
+            let fault = fault(FaultKind::Abort, message);
+            engine.record_fault(&instance, incarnation, &fault).await?;
+        }
+        let ended = Arc::new(Ended::default());
+        for shard in shards {
+            run_shard(shard, &ended)?;
+        }
+        let supervisor = supervise(&engine, &store, &watchdog, &ended)?;
+        look_at_what_is_left(&engine, &store, None).await?;
+        look_at_faulted(&engine, &store).await?;
+        let alarms = tokio::spawn(alarms.ring(store.clone(), engine.clone()));
+        Ok(Self { engine, store, watchdog, alarms, supervisor, ended })
+    }
+
+    /// A client.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.engine.client()
+    }
+
+    /// What the store has counted since it was opened.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.store.stats()
+    }
+
+    /// The store, for its counts and listings.
+    #[must_use]
+    pub const fn store(&self) -> &SqliteStore {
+        &self.store
+    }
+
+    /// Stops: what is under way is finished, as far as it ends `within` this time; the rest goes on at the next start.
+    pub async fn stop(self, within: Duration) {
+        self.alarms.abort();
+        self.engine.stop();
+        let shards = self.engine.shard_count();
+        let all_ended = async {
+            loop {
+                let changed = self.ended.changed.notified();
+                if *self.ended.count.lock().unwrap_or_else(PoisonError::into_inner) >= shards {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        if tokio::time::timeout(within, all_ended).await.is_err() {
+            tracing::warn!("not everything ended within {within:?}: it goes on at the next start");
+        }
+        self.supervisor.abort();
+        self.watchdog.stop();
+        let store = self.store.clone();
+        // Closing writes the log back into the database.
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+    }
+}
+
+fn fault(kind: FaultKind, message: impl Into<String>) -> TurnFault {
+    TurnFault { kind, at_event: None, expected: None, asked: None, message: message.into() }
+}
+
+/// Runs a shard on a thread of its own.
+fn run_shard(shard: Shard, ended: &Arc<Ended>) -> Result<(), std::io::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let ended = ended.clone();
+    std::thread::Builder::new().name(format!("shard-{}", shard.index())).stack_size(STACK).spawn(move || {
+        runtime.block_on(shard.run());
+        *ended.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        ended.changed.notify_one();
+    })?;
+    Ok(())
+}
+
+/// Replaces shards whose turn does not come back: the fault is recorded first, so that the successor does not fall into the same hole.
+fn supervise(engine: &Engine, store: &SqliteStore, watchdog: &Arc<Watchdog>, ended: &Arc<Ended>) -> Result<JoinHandle<()>, std::io::Error> {
+    let (sender, mut stuck) = mpsc::unbounded_channel::<(usize, Running)>();
+    let watching = watchdog.clone();
+    std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
+        watching.watch(|shard, running| {
+            let _ = sender.send((shard, running));
+        });
+    })?;
+    let (engine, store, ended) = (engine.clone(), store.clone(), ended.clone());
+    Ok(tokio::spawn(async move {
+        while let Some((index, turn)) = stuck.recv().await {
+            let limit = limits::TURN_HARD_LIMIT;
+            let message = format!("a turn took longer than {limit:?} and was abandoned: do long work in activities, and await between steps");
+            let fault = fault(FaultKind::Limit, message);
+            tracing::error!(instance = %turn.instance, shard = index, "{fault}");
+            if let Err(trouble) = engine.record_fault(&turn.instance, turn.incarnation, &fault).await {
+                tracing::error!(instance = %turn.instance, "the fault cannot be recorded: {trouble}");
+            }
+            if let Err(e) = run_shard(engine.replace_shard(index), &ended) {
+                tracing::error!(shard = index, "the shard cannot be replaced: {e}");
+                continue;
+            }
+            if let Err(trouble) = look_at_what_is_left(&engine, &store, Some(index)).await {
+                tracing::error!(shard = index, "what the shard left cannot be read: {trouble}");
+            }
+        }
+    }))
+}
+
+/// Has every instance looked at that the store says has something to do (of one shard, if said).
+async fn look_at_what_is_left(engine: &Engine, store: &SqliteStore, shard: Option<usize>) -> Result<(), StoreError> {
+    let mut after = 0;
+    loop {
+        let page = store.runnable(after, PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = *last;
+        for (_, instance) in &page {
+            if shard.is_none_or(|shard| engine.shard_of(instance) == shard) {
+                engine.look(instance, true);
+            }
+        }
+    }
+}
+
+/// Instances that another build could not run are tried by this one.
+async fn look_at_faulted(engine: &Engine, store: &SqliteStore) -> Result<(), StoreError> {
+    let mut after = 0;
+    loop {
+        let page = store.faulted(after, PAGE).await?;
+        let Some((last, _, _)) = page.last() else { return Ok(()) };
+        after = *last;
+        for (_, instance, _) in page.iter().filter(|(_, _, build)| build != engine.build_id()) {
+            engine.look(instance, true);
+        }
+    }
+}
+
+/// Names this build by its program file: another file is another build.
+fn build_of_this_program() -> String {
+    let of_file = || {
+        let metadata = std::env::current_exe().ok()?.metadata().ok()?;
+        let changed = metadata.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        Some(format!("{:x}-{:x}", metadata.len(), changed.as_millis()))
+    };
+    of_file().unwrap_or_else(|| "unnamed".to_owned())
+}

@@ -1,0 +1,188 @@
+//! Watches turns from outside: one that does not come back loses its shard; one that takes the process with it is found at the next start.
+//!
+//! Before user code runs, the instance is noted in the *suspects* file (a positioned write, not synced: the page cache survives the death of
+//! a process). The watching thread sleeps for ever while no turn runs. Must never: wake up while everything sleeps.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use durable::ids::Incarnation;
+use durable::ports::TurnGuard;
+use durable::{InstanceId, limits};
+
+/// Bytes of a shard's entry: a length, the incarnation, and an id of at most 256 characters.
+const ENTRY: usize = 2 + 8 + limits::INSTANCE_ID_CHARS * 4;
+
+/// How often the thread looks while turns run.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A turn that runs just now.
+#[derive(Debug, Clone)]
+pub(crate) struct Running {
+    pub instance: InstanceId,
+    pub incarnation: Incarnation,
+    since: Instant,
+}
+
+/// The guard of all shards.
+pub(crate) struct Watchdog {
+    shards: Vec<Mutex<Option<Running>>>,
+    suspects: Option<File>,
+    /// The watching thread waits to be woken.
+    parked: AtomicBool,
+    thread: OnceLock<Thread>,
+    stopped: AtomicBool,
+}
+
+impl Watchdog {
+    /// Opens the suspects file, and gives what a process that died in user code left there.
+    pub fn open(path: &Path, shards: usize) -> (Arc<Self>, Vec<(InstanceId, Incarnation)>) {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let mut left = Vec::new();
+        let suspects = match file {
+            Ok(file) => {
+                left = read_suspects(&file);
+                if let Err(e) = file.set_len(0).and_then(|()| file.set_len((shards * ENTRY) as u64)) {
+                    tracing::warn!("the suspects file cannot be prepared: {e}");
+                }
+                Some(file)
+            }
+            Err(e) => {
+                tracing::warn!("the suspects file cannot be opened ({e}): an orchestrator that kills the process will not be found");
+                None
+            }
+        };
+        let shards = (0..shards).map(|_| Mutex::new(None)).collect();
+        let watchdog = Self { shards, suspects, parked: AtomicBool::new(false), thread: OnceLock::new(), stopped: AtomicBool::new(false) };
+        (Arc::new(watchdog), left)
+    }
+
+    fn shard(&self, shard: usize) -> Option<MutexGuard<'_, Option<Running>>> {
+        self.shards.get(shard).map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Watches until stopped; `stuck` is told of each turn that ran into the hard limit, once.
+    pub fn watch(&self, mut stuck: impl FnMut(usize, Running)) {
+        let _ = self.thread.set(std::thread::current());
+        while !self.stopped.load(Ordering::SeqCst) {
+            let mut any = false;
+            for shard in 0..self.shards.len() {
+                let Some(mut running) = self.shard(shard) else { continue };
+                any |= running.is_some();
+                if running.as_ref().is_some_and(|turn| turn.since.elapsed() >= limits::TURN_HARD_LIMIT)
+                    && let Some(turn) = running.take()
+                {
+                    drop(running);
+                    stuck(shard, turn);
+                }
+            }
+            if any {
+                std::thread::park_timeout(LOOK);
+                continue;
+            }
+            self.parked.store(true, Ordering::SeqCst);
+            // A turn that began since then has seen that nobody was parked: look once more before waiting.
+            if (0..self.shards.len()).any(|shard| self.shard(shard).is_some_and(|running| running.is_some())) {
+                self.parked.store(false, Ordering::SeqCst);
+                continue;
+            }
+            while self.parked.load(Ordering::SeqCst) && !self.stopped.load(Ordering::SeqCst) {
+                std::thread::park();
+            }
+        }
+    }
+
+    /// Ends the watch.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    fn note(&self, shard: usize, entry: &[u8]) {
+        if let Some(file) = &self.suspects {
+            // Best effort: without it, only a death of the process in user code is not attributed.
+            let _ = file.write_all_at(entry, (shard * ENTRY) as u64);
+        }
+    }
+}
+
+impl TurnGuard for Watchdog {
+    fn enter(&self, shard: usize, instance: &InstanceId, incarnation: Incarnation, _revision: u64) {
+        let id = instance.as_str().as_bytes();
+        let length = u16::try_from(id.len()).unwrap_or(0);
+        let mut entry = Vec::with_capacity(10 + id.len());
+        entry.extend_from_slice(&length.to_le_bytes());
+        entry.extend_from_slice(&incarnation.0);
+        entry.extend_from_slice(id);
+        self.note(shard, &entry);
+        if let Some(mut running) = self.shard(shard) {
+            *running = Some(Running { instance: instance.clone(), incarnation, since: Instant::now() });
+        }
+        if self.parked.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    fn leave(&self, shard: usize) {
+        if let Some(mut running) = self.shard(shard) {
+            *running = None;
+        }
+        self.note(shard, &[0, 0]);
+    }
+}
+
+fn read_suspects(file: &File) -> Vec<(InstanceId, Incarnation)> {
+    let length = file.metadata().map_or(0, |m| usize::try_from(m.len()).unwrap_or(0));
+    let mut suspects = Vec::new();
+    let mut entry = vec![0; ENTRY];
+    for shard in 0..length.div_ceil(ENTRY) {
+        entry.fill(0);
+        // The last entry may be short; what is missing is zero.
+        let _ = file.read_at(&mut entry, (shard * ENTRY) as u64);
+        if let Some(suspect) = read_entry(&entry) {
+            suspects.push(suspect);
+        }
+    }
+    suspects
+}
+
+fn read_entry(entry: &[u8]) -> Option<(InstanceId, Incarnation)> {
+    let length = usize::from(u16::from_le_bytes(entry.get(..2)?.try_into().ok()?));
+    if length == 0 {
+        return None;
+    }
+    let incarnation = Incarnation(entry.get(2..10)?.try_into().ok()?);
+    let id = std::str::from_utf8(entry.get(10..10 + length)?).ok()?;
+    InstanceId::new(id).ok().map(|id| (id, incarnation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_in_user_code_when_the_process_died_is_found_and_only_they() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("suspects");
+        let id = |text: &str| InstanceId::new(text).unwrap();
+        let (watchdog, left) = Watchdog::open(&path, 3);
+        assert!(left.is_empty());
+        watchdog.enter(0, &id("came back"), Incarnation([1; 8]), 1);
+        watchdog.leave(0);
+        watchdog.enter(2, &id("died"), Incarnation([2; 8]), 1);
+        drop(watchdog);
+        assert_eq!(Watchdog::open(&path, 3).1, [(id("died"), Incarnation([2; 8]))]);
+        assert!(Watchdog::open(&path, 3).1.is_empty());
+    }
+}

@@ -1,1 +1,0 @@
-//! durable-bench

@@ -1,0 +1,100 @@
+//! The program: reads the command line, and serves the app.
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "the host around the orchestrators is not replayed")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use durable_local::{LocalOptions, ServerOptions};
+use tracing_subscriber::EnvFilter;
+
+/// Durable orchestrations on one machine.
+#[derive(Debug, Parser)]
+#[command(name = "durable-orchestrator", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves the orchestrators over HTTP (this is what happens without a command).
+    Serve(Serve),
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// Where to listen.
+    #[arg(long, env = "DURABLE_LISTEN", default_value = "127.0.0.1:7071", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// The folder that holds everything; it is made if it is not there.
+    #[arg(long, env = "DURABLE_DATA", default_value = "./durable-data", value_name = "FOLDER")]
+    data: PathBuf,
+    /// The task hub that links name.
+    #[arg(long, env = "DURABLE_TASK_HUB", default_value = "TestHubName", value_name = "NAME")]
+    task_hub: String,
+    /// Opens data that lack their last commits (after a restored copy, or a disk that lost what it had confirmed).
+    #[arg(long)]
+    accept_missing_commits: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let options = match cli.command {
+        Some(Command::Serve(serve)) => serve,
+        None => cli.serve,
+    };
+    match serve(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("durable-orchestrator: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(options: Serve) -> Result<(), Box<dyn std::error::Error>> {
+    let app = durable_orchestrator::app()?;
+    let mut local = LocalOptions::new(&options.data);
+    local.accept_missing_commits = options.accept_missing_commits;
+    let http = durable_http::Options { task_hub: options.task_hub, ..durable_http::Options::default() };
+    let names = app.orchestrator_names().join(", ");
+    let server = ServerOptions { listen: options.listen, local, http };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stop = stop_signal()?;
+        durable_local::serve(app, server, |address| banner(address, &options.data, &names), stop).await?;
+        Ok(())
+    })
+}
+
+/// Ends at SIGTERM or SIGINT.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: finishing what is under way");
+    })
+}
+
+fn banner(address: SocketAddr, data: &std::path::Path, names: &str) {
+    println!("Durable Orchestrator {} at http://{address}, data in {}", env!("CARGO_PKG_VERSION"), data.display());
+    println!("  orchestrators   {names}");
+    println!("  start           POST http://{address}/api/orchestrators/NAME");
+    println!("  status          GET  http://{address}/api/orchestrators/INSTANCE_ID/status");
+    println!("  raise an event  POST http://{address}/api/orchestrators/INSTANCE_ID/raise/EVENT");
+    println!("  management API  http://{address}/runtime/webhooks/durabletask");
+    println!("Try:");
+    println!(
+        r#"  curl -X POST http://{address}/api/orchestrators/base_orchestrator -H "Content-Type: application/json" -d '{{"message": "Hello", "wait_event_name": "WakeUp"}}'"#
+    );
+}
