@@ -66,7 +66,10 @@ impl Refused {
 fn client(error: ClientError, face: Face) -> Response {
     let text_of = error.to_string();
     match error {
-        ClientError::UnknownOrchestrator { .. } | ClientError::InstanceId(_) | ClientError::Payload(PayloadError::Encode { .. }) => bad(&text_of),
+        ClientError::UnknownOrchestrator { .. }
+        | ClientError::InstanceId(_)
+        | ClientError::Payload(PayloadError::Encode { .. })
+        | ClientError::Store(StoreError::BadPageToken) => bad(&text_of),
         ClientError::NotFound(_) => unless_management(face, StatusCode::NOT_FOUND, &text_of),
         ClientError::Ended { .. } => unless_management(face, StatusCode::GONE, &text_of),
         ClientError::InUse { .. } => answer::message(StatusCode::CONFLICT, &text_of),
@@ -135,6 +138,7 @@ mod tests {
             (ClientError::Store(unavailable()), 503, true),
             (ClientError::Store(StoreError::Full("disk".into())), 507, false),
             (ClientError::Store(StoreError::Damaged("x".into())), 500, false),
+            (ClientError::Store(StoreError::BadPageToken), 400, false),
             (ClientError::Stopping, 503, true),
         ] {
             let response = Refused::Client(error.clone()).answer(Face::Management);

@@ -179,6 +179,8 @@ async fn a_list_comes_in_pages() {
         }
     }
     assert_eq!(seen, ["l1", "l2", "l3"]);
+    let foreign = request("GET", &at("instances")).header("x-ms-continuation-token", "nonsense").body(Body::empty()).unwrap();
+    assert_eq!(server.send(foreign).await.code(), 400);
     assert_eq!(server.get(&at("instances?runtimeStatus=Running")).await.body, "[]");
     assert_eq!(server.get(&at("instances?instanceIdPrefix=l2")).await.json().as_array().unwrap().len(), 1);
 }
