@@ -4,6 +4,8 @@
 //! [`Sim::crash`] drops the process (engine, shards, everything in flight) and begins another one over what survives: the store, the alarms,
 //! the clients. Clients ask again, with the same message id, until they get an answer. Must never: depend on anything but the seed.
 
+pub mod model;
+pub mod program;
 mod record;
 mod world;
 
