@@ -45,5 +45,22 @@ fn after_a_repeated_message_the_instance_takes_the_next_one_at_the_revision_wher
     }
     assert_eq!((sim.output("a"), sim.header("a").status), (json!([1, 2]), RuntimeStatus::Completed));
     sim.check_quiet();
-    let _ = S;
+}
+
+#[orchestrator]
+async fn tells_and_waits(ctx: Context) -> Result<(), Error> {
+    ctx.set_custom_status("waiting")?;
+    ctx.event::<u64>(EventName::new("n")).await?;
+    ctx.timer(S).await;
+    Ok(())
+}
+
+#[test]
+fn a_custom_status_is_written_by_the_turn_that_set_it_and_not_again_after_a_replay() {
+    let mut sim = sim(checked().orchestrator(tells_and_waits));
+    sim.start("tells_and_waits", "a", &json!(null));
+    sim.run();
+    sim.raise(NOW, "a", "n", &1, message(1));
+    sim.run();
+    assert_eq!((sim.header("a").revision, sim.header("a").status), (3, RuntimeStatus::Completed), "start, event, timer");
 }
