@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use durable::header::RuntimeStatus;
 use durable::ids::MessageId;
-use durable::{App, AppBuilder, Context, Error, EventName, Failure, activity, orchestrator};
+use durable::{App, AppBuilder, Context, Error, EventName, Failure, activity, boxed, orchestrator, race};
 use durable_tests::sim::{Setup, Sim};
 use serde_json::{Value, json};
 
@@ -63,4 +63,22 @@ fn a_custom_status_is_written_by_the_turn_that_set_it_and_not_again_after_a_repl
     sim.raise(NOW, "a", "n", &1, message(1));
     sim.run();
     assert_eq!((sim.header("a").revision, sim.header("a").status), (3, RuntimeStatus::Completed), "start, event, timer");
+}
+
+#[orchestrator]
+async fn choice_in_a_choice(ctx: Context) -> Result<u64, Error> {
+    let inner = race([ctx.event::<u64>(EventName::new("n"))]);
+    let (_, value) = race([boxed(async move { inner.await.1 })]).await;
+    value
+}
+
+#[test]
+fn a_race_in_a_race_waits_like_any_other() {
+    let mut sim = sim(checked().orchestrator(choice_in_a_choice));
+    sim.start("choice_in_a_choice", "a", &json!(null));
+    sim.run();
+    assert_eq!(sim.header("a").fault, None);
+    sim.raise(NOW, "a", "n", &1, message(1));
+    sim.run();
+    assert_eq!(sim.output("a"), json!(1));
 }
