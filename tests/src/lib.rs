@@ -15,6 +15,7 @@ pub mod conformance;
 pub mod differential;
 pub mod faulty;
 pub mod memory;
+pub mod sim;
 
 pub use faulty::FaultyStore;
 pub use memory::MemoryStore;

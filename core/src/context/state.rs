@@ -358,7 +358,9 @@ impl State {
 
     /// The next completion after `after` that is visible and not consumed; whoever awaits it is woken.
     pub fn reveal_after(&mut self, after: u64, up_to: u64) -> Option<u64> {
-        let (order, sequence) = self.unseen.range(after.checked_add(1)?..=up_to).next().map(|(o, s)| (*o, *s))?;
+        // A combinator inside another one may be shown nothing yet.
+        let first = after.checked_add(1).filter(|first| *first <= up_to)?;
+        let (order, sequence) = self.unseen.range(first..=up_to).next().map(|(o, s)| (*o, *s))?;
         if let Some(scope) = self.ops.get(&sequence).and_then(|op| op.waiter) {
             self.scopes.wake(scope);
         }

@@ -103,7 +103,11 @@ impl Machine {
         if self.ending.is_some() && !self.ended && !rewound {
             return Err(TurnFault::mismatch(self.position, None, Some("its end".to_owned())));
         }
-        self.state().replaying = false;
+        let mut state = self.state();
+        state.replaying = false;
+        // It was stored by the turns that set it.
+        state.custom_status = None;
+        drop(state);
         Ok(())
     }
 

@@ -410,7 +410,10 @@ impl Live {
         }
         claim(&mut header, &tasks, input);
         self.machine.stand_at(header.events);
-        self.header = header.clone();
+        if changed {
+            // A turn that is not committed leaves the store, and so this instance, at the revision where it stood.
+            self.header = header.clone();
+        }
         let append: Vec<EventBytes> = append.iter().map(Event::to_bytes).collect();
         Turn { changed, header, reset, append, taken, direct_taken, deliveries: draft.deliveries, input: new_input, output, custom_status, tasks }
     }

@@ -1,0 +1,224 @@
+//! A small language of orchestrator programs, the one orchestrator that runs any of them, and a generator of random ones.
+//!
+//! Every leaf has a label that stands in the history (in the input of activities and children, in the microseconds of timers), so that a
+//! reader of the history knows which part of the program an event belongs to.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use durable::{ActivityContext, Context, Error, EventName, Failure, InstanceId, Next, RetryPolicy, join_all, race};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::build::Random;
+
+/// A part of a program. Labels are below 1,000,000; those inside of a map are counted up by its items.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Part {
+    /// One after the other.
+    Seq(Vec<Part>),
+    /// An activity whose first attempts fail; three attempts are made.
+    Activity { label: u32, fails: u32 },
+    /// A durable timer.
+    Timer { label: u32, secs: u64 },
+    /// A wait for an event.
+    Wait { name: String },
+    /// A wait for an event, with a timeout.
+    WaitFor { name: String, label: u32, secs: u64 },
+    /// All at once.
+    Join(Vec<Part>),
+    /// The first of several.
+    Race(Vec<Part>),
+    /// The body for several items, some at a time.
+    Map { items: u32, at_most: usize, body: Box<Part> },
+    /// A sub-orchestration.
+    Child { program: Box<Program> },
+    /// An event to another instance, or to itself.
+    Send { to: Option<String>, name: String, label: u32 },
+    /// A custom status.
+    Status { label: u32 },
+}
+
+/// A program.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Program {
+    /// Tells this program from others, where it is a child.
+    pub label: u32,
+    /// What it does.
+    pub body: Part,
+    /// How many times it continues as new.
+    pub again: u32,
+    /// Fails at its end.
+    pub fails: bool,
+    /// What its executions before this one came to.
+    pub log: Vec<Value>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Work {
+    label: u32,
+    fails: u32,
+}
+
+/// Fails as many attempts as it is told.
+#[durable::activity]
+async fn work(ctx: ActivityContext, asked: Work) -> Result<u32, Failure> {
+    if ctx.attempt() <= asked.fails { Err(Failure::new("Asked", "as asked")) } else { Ok(asked.label) }
+}
+
+/// Runs any program.
+#[durable::orchestrator]
+async fn interpret(ctx: Context, program: Program) -> Result<Next<Value, Program>, Error> {
+    let value = run(ctx, program.body.clone(), 0).await?;
+    if program.again > 0 {
+        let mut next = program;
+        next.again -= 1;
+        next.log.push(value);
+        return Ok(Next::again(next));
+    }
+    if program.fails {
+        return Err(Failure::new("Asked", "as asked").into());
+    }
+    Ok(Next::done(json!({ "log": program.log, "last": value })))
+}
+
+/// An app that runs programs and nothing else.
+#[must_use]
+pub fn app() -> durable::App {
+    durable::App::builder().build_id("model").check_turns().orchestrator(interpret).activity(work).build().unwrap()
+}
+
+type Running = Pin<Box<dyn Future<Output = Result<Value, Error>>>>;
+
+fn run(ctx: Context, part: Part, offset: u32) -> Running {
+    Box::pin(async move {
+        Ok(match part {
+            Part::Seq(parts) => {
+                let mut values = Vec::new();
+                for part in parts {
+                    values.push(run(ctx.clone(), part, offset).await?);
+                }
+                Value::from(values)
+            }
+            Part::Activity { label, fails } => {
+                let label = label + offset;
+                match ctx.activity(work, Work { label, fails }).retry(RetryPolicy::exponential(Duration::from_secs(1), 3)).await {
+                    Ok(label) => json!({ "a": label }),
+                    Err(Error::Activity { .. }) => json!({ "f": label }),
+                    Err(other) => return Err(other),
+                }
+            }
+            Part::Timer { label, secs } => {
+                ctx.timer(labelled(secs, label + offset)).await;
+                json!({ "t": label + offset })
+            }
+            Part::Wait { name } => json!({ "e": ctx.event::<Value>(EventName::dynamic(name)).await? }),
+            Part::WaitFor { name, label, secs } => match ctx.event::<Value>(EventName::dynamic(name)).timeout(labelled(secs, label + offset)).await {
+                Ok(data) => json!({ "e": data }),
+                Err(e) if e.is_timeout() => json!({ "late": label + offset }),
+                Err(other) => return Err(other),
+            },
+            Part::Join(parts) => {
+                let all = join_all(parts.into_iter().map(|part| run(ctx.clone(), part, offset))).await;
+                Value::from(all.into_iter().collect::<Result<Vec<_>, _>>()?)
+            }
+            Part::Race(parts) => {
+                let (won, value) = race(parts.into_iter().map(|part| run(ctx.clone(), part, offset))).await;
+                json!({ "won": won, "v": value? })
+            }
+            Part::Map { items, at_most, body } => {
+                let all = ctx.map(0..items, |ctx, item| run(ctx, (*body).clone(), offset + item)).at_most(at_most).await;
+                Value::from(all.into_iter().collect::<Result<Vec<_>, _>>()?)
+            }
+            Part::Child { mut program } => {
+                program.label += offset;
+                match ctx.sub_orchestration(interpret, *program).await {
+                    Ok(value) => json!({ "c": value }),
+                    Err(Error::SubOrchestration { failure, .. }) => json!({ "cf": failure.kind }),
+                    Err(other) => return Err(other),
+                }
+            }
+            Part::Send { to, name, label } => {
+                let to = to.map_or_else(|| Ok(ctx.instance_id()), InstanceId::new)?;
+                ctx.send_event(&to, EventName::<Value>::dynamic(name), json!({ "from": ctx.instance_id().as_str(), "label": label + offset }))?;
+                json!({ "s": label + offset })
+            }
+            Part::Status { label } => {
+                ctx.set_custom_status(&label)?;
+                Value::Null
+            }
+        })
+    })
+}
+
+/// A time that bears a label in its microseconds.
+fn labelled(secs: u64, label: u32) -> Duration {
+    Duration::from_secs(secs) + Duration::from_micros(u64::from(label))
+}
+
+/// Makes random programs.
+pub struct Generator<'a> {
+    random: &'a mut Random,
+    labels: u32,
+    /// Parts that may still be made.
+    left: u32,
+    /// Instances that events may be sent to.
+    peers: Vec<String>,
+}
+
+impl<'a> Generator<'a> {
+    /// A generator that draws from `random`.
+    pub fn new(random: &'a mut Random, peers: Vec<String>) -> Self {
+        Self { random, labels: 0, left: 0, peers }
+    }
+
+    /// A program.
+    pub fn program(&mut self) -> Program {
+        self.left = 4 + self.random.below(14) as u32;
+        let again = if self.random.once_in(4) { 1 + self.random.below(3) as u32 } else { 0 };
+        let body = self.part(0, again == 0);
+        Program { label: 0, body: Part::Seq(vec![body, self.part(2, again == 0)]), again, fails: self.random.once_in(12), log: Vec::new() }
+    }
+
+    fn label(&mut self) -> u32 {
+        // Room for the items of two maps, one in the other.
+        self.labels += 20;
+        self.labels
+    }
+
+    fn name(&mut self) -> String {
+        ["a", "b", "A", "c"][self.random.below(4) as usize].to_owned()
+    }
+
+    fn parts(&mut self, depth: u32, races: bool) -> Vec<Part> {
+        (0..1 + self.random.below(3)).map(|_| self.part(depth + 1, races)).collect()
+    }
+
+    fn part(&mut self, depth: u32, races: bool) -> Part {
+        self.left = self.left.saturating_sub(1);
+        let leaf = depth >= 4 || self.left == 0;
+        match self.random.below(if leaf { 10 } else { 20 }) {
+            0..=2 => Part::Activity { label: self.label(), fails: if self.random.once_in(3) { self.random.below(4) as u32 } else { 0 } },
+            3 | 4 => Part::Timer { label: self.label(), secs: self.random.below(20) },
+            5 | 6 => Part::Wait { name: self.name() },
+            7 if races => Part::WaitFor { name: self.name(), label: self.label(), secs: self.random.below(20) },
+            7 | 8 => {
+                let to = if self.random.once_in(2) { None } else { Some(self.peers[self.random.below(self.peers.len() as u64) as usize].clone()) };
+                Part::Send { to, name: self.name(), label: self.label() }
+            }
+            9 => Part::Status { label: self.label() },
+            10..=12 => Part::Seq(self.parts(depth, races)),
+            13 | 14 => Part::Join(self.parts(depth, races)),
+            15 | 16 if races => Part::Race(self.parts(depth, races)),
+            15..=17 => {
+                let (items, at_most) = (1 + self.random.below(4) as u32, 1 + self.random.below(3) as usize);
+                Part::Map { items, at_most, body: Box::new(self.part(depth + 2, races)) }
+            }
+            _ => {
+                let label = self.label();
+                let program = Program { label, body: self.part(depth + 1, races), again: 0, fails: self.random.once_in(4), log: Vec::new() };
+                Part::Child { program: Box::new(program) }
+            }
+        }
+    }
+}
