@@ -149,6 +149,14 @@ pub struct EffectId {
     pub sequence: u32,
 }
 
+impl EffectId {
+    /// The life of the child that this effect starts. It follows from the call, so that starting it twice is starting it once.
+    #[must_use]
+    pub fn child_incarnation(&self) -> Incarnation {
+        Incarnation(xxhash_rust::xxh3::xxh3_64(self.to_string().as_bytes()).to_be_bytes())
+    }
+}
+
 impl fmt::Display for EffectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}/{}/{}", self.instance, self.incarnation, self.execution, self.epoch, self.sequence)

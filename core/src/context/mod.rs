@@ -150,11 +150,10 @@ impl Context {
         let sequence = broken.is_none().then(|| {
             let mut state = self.state.borrow_mut();
             let effect = state.effect(state.next_sequence());
-            // The life of a child follows from the call that starts it, so that starting it twice is starting it once.
-            let digest = xxhash_rust::xxh3::xxh3_64(effect.to_string().as_bytes()).to_be_bytes();
-            let instance = child_id(&effect.instance, digest);
+            let incarnation = effect.child_incarnation();
+            let instance = child_id(&effect.instance, incarnation);
             let version = O::VERSION.map(ToOwned::to_owned);
-            state.call(OpKind::Child(ChildOp { name: O::NAME, version, instance, incarnation: Incarnation(digest), input, awaited: true }))
+            state.call(OpKind::Child(ChildOp { name: O::NAME, version, instance, incarnation, input, awaited: true }))
         });
         ChildCall::new(self.clone(), sequence, broken)
     }
@@ -214,8 +213,8 @@ impl Context {
 }
 
 /// The id of a child that was given none: the parent's, and a digest of the call.
-fn child_id(parent: &InstanceId, digest: [u8; 8]) -> InstanceId {
-    let digest = crate::ids::hex(&digest);
+fn child_id(parent: &InstanceId, incarnation: Incarnation) -> InstanceId {
+    let digest = incarnation.to_string();
     let room = limits::INSTANCE_ID_CHARS - digest.len() - 1;
     let prefix: String = parent.as_str().chars().take(room).collect();
     // The beginning of a valid id, a colon and hex digits are a valid id.

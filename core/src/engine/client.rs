@@ -276,6 +276,10 @@ impl Client {
     /// # Errors
     /// [`ClientError`] says why it was not accepted.
     pub async fn rewind(&self, instance: &InstanceId, reason: &str) -> Result<(), ClientError> {
+        let status = self.existing(instance).await?.header.status;
+        if status != RuntimeStatus::Failed {
+            return Err(ClientError::NotFailed { instance: instance.clone(), status });
+        }
         self.send(instance, MessageBody::Rewind { reason: reason.to_owned() }, None).await
     }
 

@@ -18,7 +18,7 @@ use crate::Timestamp;
 use crate::header::{Header, RuntimeStatus};
 use crate::ids::CommitId;
 use crate::limits;
-use crate::machine::{Live, Stored, TurnFault, TurnInput};
+use crate::machine::{Live, Stored, TurnFault, TurnInput, terminate_without_code};
 use crate::message::{Message, MessageBody};
 use crate::ports::{Commit, CommitOutcome, Committed, Known, Loaded, StoreError, Token};
 
@@ -140,22 +140,33 @@ impl Local {
             return Ok(None);
         };
         let header = &loaded.header;
+        let status = header.status;
+        if !header.outbox.is_empty() {
+            // Handing on needs no user code.
+            self.clear_outbox(slot, header, loaded.token).await?;
+            slot.state.borrow_mut().look = true;
+            return Ok(None);
+        }
         if header.status == RuntimeStatus::Failed && self.rewind_asked(slot) {
             self.rewind(slot, loaded).await?;
             return Ok(None);
         }
         if header.status.is_terminal() {
             self.refuse_all(slot, header);
-            if loaded.inbox.is_empty() && header.outbox.is_empty() && header.orphans.is_empty() {
+            if loaded.inbox.is_empty() && header.orphans.is_empty() {
                 slot.state.borrow_mut().queue.clear();
                 return Ok(None);
             }
         }
         if let Some(fault) = &header.fault {
+            if self.terminate_asked(slot, &loaded.inbox) {
+                self.terminate_faulted(slot, loaded).await?;
+                return Ok(None);
+            }
             let now = self.shared.ports.clock.now();
             let again = fault.build != self.shared.app.build_id() || fault.next_try.is_some_and(|at| at <= now);
             if !again {
-                self.store_queue_plainly(slot).await?;
+                self.store_queue_plainly(slot, status).await?;
                 return Ok(None);
             }
         }
@@ -284,7 +295,7 @@ impl Local {
                     state.losses
                 };
                 if losses >= 2 {
-                    self.store_queue_plainly(slot).await?;
+                    self.store_queue_plainly(slot, prepared.header.status).await?;
                 }
                 Ok(Step::Again)
             }
@@ -337,17 +348,65 @@ impl Local {
         }
     }
 
+    fn terminate_asked(&self, slot: &Slot, inbox: &[Message]) -> bool {
+        let is_terminate = |message: &Message| matches!(message.body, MessageBody::Terminate { .. });
+        inbox.iter().any(is_terminate) || slot.state.borrow().queue.iter().any(|queued| is_terminate(&queued.message))
+    }
+
+    /// Ends an instance whose code cannot be run.
+    async fn terminate_faulted(self: &Rc<Self>, slot: &Rc<Slot>, loaded: Loaded) -> Result<(), StoreError> {
+        let (direct, replies): (Vec<_>, Vec<_>) = slot.state.borrow_mut().queue.drain(..).map(|queued| (queued.message, (queued.life, queued.reply))).unzip();
+        let stored = Stored { header: &loaded.header, input: &loaded.input, history: &loaded.events };
+        let input = self.turn_input(&loaded.inbox, &direct, self.shared.commit_id());
+        let turn = match terminate_without_code(&self.shared.app, &slot.id, &stored, &input) {
+            Ok(Some(turn)) => turn,
+            Ok(None) => {
+                put_back(slot, direct, replies);
+                return Ok(());
+            }
+            Err(fault) => {
+                put_back(slot, direct, replies);
+                return Err(StoreError::Damaged(format!("instance `{}` cannot be terminated by this build: {fault}", slot.id)));
+            }
+        };
+        let prepared = match self.prepare(slot, turn, false).await {
+            Ok(prepared) => prepared,
+            Err(trouble) => {
+                put_back(slot, direct, replies);
+                return Err(trouble);
+            }
+        };
+        match self.commit(slot, &loaded.header, &loaded.token, &prepared, direct.clone()).await {
+            Ok(_) => {
+                self.due_moved(slot, loaded.header.due(), prepared.header.due());
+                answer_all(replies, &Ok(()));
+                // What is left of it (an outbox, a late message) is found by another look.
+                slot.state.borrow_mut().look = !prepared.header.outbox.is_empty();
+                self.committed(slot, prepared).await;
+                Ok(())
+            }
+            Err(not_landed) => {
+                self.release(prepared.cover).await;
+                put_back(slot, direct, replies);
+                match not_landed {
+                    NotLanded::Lost => Ok(()),
+                    NotLanded::Trouble(trouble) => Err(trouble),
+                }
+            }
+        }
+    }
+
     fn rewind_asked(&self, slot: &Slot) -> bool {
         slot.state.borrow().queue.iter().any(|queued| matches!(queued.message.body, MessageBody::Rewind { .. }))
     }
 
     /// Stores what waits, without asking user code, and answers it.
-    pub(super) async fn store_queue_plainly(&self, slot: &Slot) -> Result<(), StoreError> {
+    pub(super) async fn store_queue_plainly(&self, slot: &Slot, status: RuntimeStatus) -> Result<(), StoreError> {
         loop {
             let queued = slot.state.borrow_mut().queue.pop_front();
             let Some(queued) = queued else { return Ok(()) };
             if matches!(queued.message.body, MessageBody::Rewind { .. }) {
-                queued.answer(Err(ClientError::NotFailed { instance: slot.id.clone(), status: RuntimeStatus::Running }));
+                queued.answer(Err(ClientError::NotFailed { instance: slot.id.clone(), status }));
                 continue;
             }
             match self.shared.ports.store.deliver(&slot.id, queued.life, queued.message.clone()).await {
@@ -363,7 +422,11 @@ impl Local {
     /// A turn was abandoned: what waits for the instance is stored, and the fault recorded beside an untouched history.
     pub(super) async fn fault(self: &Rc<Self>, slot: &Rc<Slot>, stored: Header, token: Token, fault: &TurnFault) -> Result<(), StoreError> {
         tracing::error!(instance = %slot.id, kind = ?fault.kind, "{fault}");
-        self.store_queue_plainly(slot).await?;
+        if self.terminate_asked(slot, &[]) {
+            // It is ended by the next step, which finds the fault recorded.
+            slot.state.borrow_mut().look = true;
+        }
+        self.store_queue_plainly(slot, stored.status).await?;
         let now = self.shared.ports.clock.now();
         let mut header = stored.clone();
         header.fault = Some(fault.record(stored.fault.as_ref(), self.shared.app.build_id(), stored.version.as_deref(), now));

@@ -14,7 +14,7 @@ use crate::header::{ActivityTask, Delivery, Header, RuntimeStatus};
 use crate::ids::MessageId;
 use crate::machine::{Live, Rewound, Stored, Turn};
 use crate::message::{Message, MessageBody, Outcome};
-use crate::ports::{AlarmKey, Commit, Create, Created, Handle, Loaded, ReusePolicy, StoreError};
+use crate::ports::{AlarmKey, Commit, Committed, Create, Created, Handle, Loaded, ReusePolicy, StoreError, Token};
 use crate::{Failure, InstanceId, Timestamp};
 
 /// A turn with everything done that must come before its commit.
@@ -184,12 +184,18 @@ impl Local {
     /// Hands the outbox on, in order, and clears it by a settle commit.
     pub(super) async fn hand_on(self: &Rc<Self>, slot: &Rc<Slot>, resident: Resident) -> Result<Step, StoreError> {
         let Resident { mut live, token, .. } = resident;
-        let base = live.header().clone();
+        if let Some((header, committed)) = self.clear_outbox(slot, live.header(), token).await? {
+            live.stored(header);
+            slot.state.borrow_mut().resident = Some(Resident { live, token: committed.token, inbox: committed.inbox });
+        }
+        Ok(Step::Again)
+    }
+
+    /// Delivers what the outbox holds and clears it. None if another driver was faster: then the slot is to be looked at again.
+    pub(super) async fn clear_outbox(&self, slot: &Slot, base: &Header, token: Token) -> Result<Option<(Header, Committed)>, StoreError> {
         for delivery in &base.outbox {
             match delivery {
-                Delivery::Start { instance, header, input, if_refused } => {
-                    self.hand_on_start(slot, &base, instance, header, input, if_refused.as_ref()).await?
-                }
+                Delivery::Start { instance, header, input, if_refused } => self.hand_on_start(slot, base, instance, header, input, if_refused.as_ref()).await?,
                 Delivery::Message { to, incarnation, message } => {
                     self.shared.ports.store.deliver(to, *incarnation, message.clone()).await?;
                     self.shared.look(to, true);
@@ -202,14 +208,15 @@ impl Local {
         header.commit_id = self.shared.commit_id();
         match self.settle(slot, Commit::header_only(slot.id.clone(), token, base.revision, header.clone())).await {
             Ok(committed) => {
-                live.stored(header);
-                slot.state.borrow_mut().resident = Some(Resident { live, token: committed.token, inbox: committed.inbox });
                 self.shared.watchers.notify(&slot.id);
+                Ok(Some((header, committed)))
             }
-            Err(NotLanded::Lost) => slot.state.borrow_mut().look = true,
-            Err(NotLanded::Trouble(trouble)) => return Err(trouble),
+            Err(NotLanded::Lost) => {
+                slot.state.borrow_mut().look = true;
+                Ok(None)
+            }
+            Err(NotLanded::Trouble(trouble)) => Err(trouble),
         }
-        Ok(Step::Again)
     }
 
     async fn hand_on_start(

@@ -59,7 +59,10 @@ impl Live {
     /// [`TurnFault`] if the code does not match the history, panics on it, or is missing.
     pub fn load(app: &Arc<App>, instance: &InstanceId, stored: &Stored<'_>) -> Result<Self, TurnFault> {
         let mut machine = Machine::new(blueprint(app, instance, stored.header, stored.input));
-        machine.replay(stored.history)?;
+        // An instance that has ended only writes down what still comes: its code need not be there any more.
+        if !stored.header.status.is_terminal() {
+            machine.replay(stored.history)?;
+        }
         let history = app.check_turns.then(|| stored.history.to_vec());
         Ok(Self { app: app.clone(), instance: instance.clone(), header: stored.header.clone(), input: stored.input.clone(), machine, history })
     }

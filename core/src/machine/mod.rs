@@ -6,12 +6,14 @@ mod fault;
 mod live;
 mod replay;
 mod rewind;
+mod terminate;
 mod turn;
 mod waker;
 
 pub use fault::TurnFault;
 pub use live::{Live, OpenChild, Stored};
 pub use rewind::Rewound;
+pub use terminate::terminate_without_code;
 pub use turn::{Turn, TurnInput};
 
 use std::sync::Arc;

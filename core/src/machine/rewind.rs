@@ -78,8 +78,9 @@ impl Live {
 
 /// Which events no longer count, and which calls of sub-orchestrations have failed among them.
 ///
-/// What failed last, with nothing asked for since, is undone. If the code asked for more after the last failure (it compensated, say), that
-/// is undone with it: calls made after the failure and what came of them. Events raised, and ends of earlier calls, stay.
+/// What failed last is undone, with everything that failed beside it (nothing was asked for in between). If the code asked for more after
+/// that (it compensated, say), that is undone with it: calls made after the failure and what came of them. Events raised, and ends of earlier
+/// calls, stay.
 fn plan(events: &[Event]) -> (Vec<u32>, BTreeSet<u32>) {
     let already: BTreeSet<u32> = events
         .iter()
@@ -90,10 +91,11 @@ fn plan(events: &[Event]) -> (Vec<u32>, BTreeSet<u32>) {
         .collect();
     let counts = |place: usize| u32::try_from(place).is_ok_and(|place| !already.contains(&place));
     let is_failure = |event: &Event| matches!(event, Event::ActivityFailed { .. } | Event::SubOrchestrationFailed { .. });
-    let last_asked = events.iter().enumerate().rev().find(|(i, e)| counts(*i) && asked_call(e).is_some()).map_or(0, |(i, _)| i);
-    let after_last_call = events.iter().enumerate().position(|(i, e)| i > last_asked && counts(i) && is_failure(e));
-    let from = after_last_call.or_else(|| events.iter().enumerate().rev().find(|(i, e)| counts(*i) && is_failure(e)).map(|(i, _)| i));
-    let from = from.unwrap_or(events.len());
+    let last_failure = events.iter().enumerate().rev().find(|(i, e)| counts(*i) && is_failure(e)).map(|(i, _)| i);
+    let from = last_failure.map_or(events.len(), |last| {
+        let asked_before = events.iter().enumerate().take(last).rev().find(|(i, e)| counts(*i) && asked_call(e).is_some()).map_or(0, |(i, _)| i);
+        events.iter().enumerate().skip(asked_before).find(|(i, e)| counts(*i) && is_failure(e)).map_or(last, |(i, _)| i)
+    });
 
     let mut undone_calls = BTreeSet::new();
     let (mut masked, mut failed_children) = (Vec::new(), BTreeSet::new());

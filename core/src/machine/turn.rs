@@ -233,9 +233,8 @@ impl Live {
             match &asked {
                 Event::ActivityScheduled { sequence, .. } => draft.to_run.push(*sequence),
                 Event::SubOrchestrationCreated { sequence, name, instance, input, awaited, version } => {
-                    let digest = xxhash_rust::xxh3::xxh3_64(self.machine.state().effect(*sequence).to_string().as_bytes());
                     // As the context gave it: see `Context::sub_orchestration`.
-                    let incarnation = Incarnation(digest.to_be_bytes());
+                    let incarnation = self.machine.state().effect(*sequence).child_incarnation();
                     let (name, version, instance, input) = (name.clone(), version.clone(), instance.clone(), input.clone());
                     let child = NewChild { sequence: *sequence, awaited: *awaited, name, version, instance, incarnation, input };
                     draft.deliveries.push(self.start_child(draft.now, child));

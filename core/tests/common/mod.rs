@@ -85,6 +85,27 @@ impl Bench {
         Ok(self.last.as_ref().unwrap())
     }
 
+    /// Rewinds the failed instance.
+    pub fn rewind(&mut self, reason: &str) -> Result<(), TurnFault> {
+        let stored = Stored { header: &self.header, input: &self.input, history: &self.history };
+        let input = TurnInput { now: self.now, inbox: &[], direct: &[], commit_id: CommitId([2; 8]), owner: 1, claim_until: self.now };
+        let rewound = Live::rewind(&self.app, &self.id, &stored, reason, &input)?;
+        self.store(rewound.turn);
+        self.live = Some(rewound.live);
+        Ok(())
+    }
+
+    /// Ends the instance without its code.
+    pub fn terminate(&mut self, messages: &[Message]) -> Vec<durable::header::Delivery> {
+        let stored = Stored { header: &self.header, input: &self.input, history: &self.history };
+        let input = TurnInput { now: self.now, inbox: messages, direct: &[], commit_id: CommitId([3; 8]), owner: 1, claim_until: self.now };
+        let turn = durable::machine::terminate_without_code(&self.app, &self.id, &stored, &input).unwrap().unwrap();
+        let deliveries = turn.deliveries.clone();
+        self.live = None;
+        self.store(turn);
+        deliveries
+    }
+
     pub fn store(&mut self, turn: Turn) {
         if turn.reset {
             self.history.clear();
