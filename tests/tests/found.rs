@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use durable::header::RuntimeStatus;
 use durable::ids::MessageId;
-use durable::{App, AppBuilder, Context, Error, EventName, Failure, activity, boxed, orchestrator, race};
+use durable::{ActivityContext, App, AppBuilder, Context, Error, EventName, Failure, activity, boxed, orchestrator, race};
 use durable_tests::sim::{Setup, Sim};
 use serde_json::{Value, json};
 
@@ -67,6 +67,8 @@ fn a_custom_status_is_written_by_the_turn_that_set_it_and_not_again_after_a_repl
 
 #[orchestrator]
 async fn choice_in_a_choice(ctx: Context) -> Result<u64, Error> {
+    let _come_and_not_looked_at = ctx.event::<u64>(EventName::new("early"));
+    ctx.timer(S).await;
     let inner = race([ctx.event::<u64>(EventName::new("n"))]);
     let (_, value) = race([boxed(async move { inner.await.1 })]).await;
     value
@@ -76,9 +78,47 @@ async fn choice_in_a_choice(ctx: Context) -> Result<u64, Error> {
 fn a_race_in_a_race_waits_like_any_other() {
     let mut sim = sim(checked().orchestrator(choice_in_a_choice));
     sim.start("choice_in_a_choice", "a", &json!(null));
+    sim.raise(NOW, "a", "early", &1, message(9));
     sim.run();
     assert_eq!(sim.header("a").fault, None);
     sim.raise(NOW, "a", "n", &1, message(1));
     sim.run();
     assert_eq!(sim.output("a"), json!(1));
+}
+
+#[activity(retry(first = "1h", attempts = 2))]
+async fn second_time_lucky(ctx: ActivityContext, _: Value) -> Result<(), Failure> {
+    if ctx.attempt() == 1 { Err(Failure::new("Net", "down")) } else { Ok(()) }
+}
+
+#[orchestrator]
+async fn tries(ctx: Context) -> Result<(), Error> {
+    ctx.activity(second_time_lucky, Value::Null).await
+}
+
+#[test]
+fn an_instance_that_pauses_before_another_attempt_has_no_work_now() {
+    let mut sim = sim(checked().activity(second_time_lucky).orchestrator(tries));
+    sim.start("tries", "a", &json!(null));
+    sim.pass(S * 60);
+    assert!(!sim.header("a").has_work() && sim.world.covers().is_empty());
+    sim.run();
+    assert_eq!(sim.header("a").status, RuntimeStatus::Completed);
+}
+
+#[test]
+fn a_suspended_instance_whose_activity_has_ended_has_no_work() {
+    let mut sim = sim(checked().activity(second_time_lucky).orchestrator(tries));
+    sim.start("tries", "a", &json!(null));
+    sim.pass(S * 3_599);
+    sim.world.slow_activities(S * 600);
+    sim.pass(S * 5);
+    let id = durable::InstanceId::new("a").unwrap();
+    sim.ask(NOW, move |client| {
+        let id = id.clone();
+        Box::pin(async move { client.suspend(&id, "hold").await })
+    });
+    sim.pass(S * 3_600);
+    assert_eq!(sim.header("a").status, RuntimeStatus::Suspended);
+    sim.check_quiet();
 }
