@@ -5,6 +5,7 @@ use std::time::Duration;
 use durable::header::RuntimeStatus;
 use durable::ids::MessageId;
 use durable::{ActivityContext, App, AppBuilder, Context, Error, EventName, Failure, activity, boxed, orchestrator, race};
+use durable_tests::faulty::{Decision, Op, Plan};
 use durable_tests::sim::{Setup, Sim};
 use serde_json::{Value, json};
 
@@ -120,5 +121,44 @@ fn a_suspended_instance_whose_activity_has_ended_has_no_work() {
     });
     sim.pass(S * 3_600);
     assert_eq!(sim.header("a").status, RuntimeStatus::Suspended);
+    sim.check_quiet();
+}
+
+#[orchestrator]
+async fn one_call(ctx: Context) -> Result<Value, Error> {
+    ctx.activity(echo, json!("done")).await
+}
+
+#[test]
+fn a_start_whose_outcome_is_not_known_is_settled_by_its_life_and_driven() {
+    let mut sim = sim(checked().orchestrator(one_call));
+    sim.store.follow(Plan::nth_of(Op::Create, 0, Decision::ApplyThenUnknown));
+    let start = sim.start("one_call", "a", &json!(null));
+    sim.run();
+    assert!(matches!(sim.answer(start), Some(Ok(()))));
+    assert_eq!(sim.output("a"), json!("done"));
+}
+
+#[orchestrator]
+async fn one_child(ctx: Context) -> Result<Value, Error> {
+    ctx.activity(echo, json!(1)).await?;
+    ctx.sub_orchestration(one_call, ()).await
+}
+
+#[test]
+fn a_child_started_by_a_commit_whose_outcome_cannot_be_settled_is_driven() {
+    let mut sim = sim(checked().orchestrator(one_call).orchestrator(one_child));
+    let mut unsettled = false;
+    sim.store.follow(Plan::by(move |call| match call.op {
+        Op::Commit if call.nth == 0 => {
+            unsettled = true;
+            Decision::ApplyThenUnknown
+        }
+        Op::Load if std::mem::take(&mut unsettled) => Decision::FailBefore,
+        _ => Decision::Pass,
+    }));
+    sim.start("one_child", "a", &json!(null));
+    sim.run();
+    assert_eq!(sim.output("a"), json!("done"));
     sim.check_quiet();
 }

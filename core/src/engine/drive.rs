@@ -281,8 +281,8 @@ impl Local {
                 Ok(Step::Again)
             }
             Err(NotLanded::Trouble(trouble)) => {
-                self.release(prepared.cover).await;
                 put_back(slot, direct, replies);
+                self.unsettled(slot, prepared);
                 Err(trouble)
             }
         }

@@ -86,6 +86,14 @@ impl Local {
         }
     }
 
+    /// A commit may have landed: its safety net stays up until the drive is done, and those whom it gave something are looked at.
+    pub(super) fn unsettled(&self, slot: &Slot, prepared: Prepared) {
+        slot.state.borrow_mut().covers.extend(prepared.cover);
+        for delivery in &prepared.deliveries {
+            self.shared.look(delivery.target(), true);
+        }
+    }
+
     /// A commit has landed: whoever waits is told, others are looked at, activities run.
     pub(super) async fn committed(self: &Rc<Self>, slot: &Rc<Slot>, prepared: Prepared) {
         slot.state.borrow_mut().covers.extend(prepared.cover);

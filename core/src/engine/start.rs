@@ -78,8 +78,12 @@ impl Local {
                 reply_to(ask.reply, answer);
             }
             Err(trouble) => {
-                self.release(prepared.cover).await;
-                reply_to(ask.reply, Err(trouble.into()));
+                // It may have landed all the same: then it is ours by its life, and somebody has to drive it.
+                let there = self.shared.ports.store.load(&slot.id, None).await;
+                let landed = matches!(there, Ok(Some(loaded)) if loaded.header.incarnation == ask.incarnation);
+                slot.state.borrow_mut().look_inbox = true;
+                self.unsettled(slot, prepared);
+                reply_to(ask.reply, if landed { Ok(()) } else { Err(trouble.into()) });
             }
         }
     }
