@@ -162,3 +162,14 @@ fn a_child_started_by_a_commit_whose_outcome_cannot_be_settled_is_driven() {
     assert_eq!(sim.output("a"), json!("done"));
     sim.check_quiet();
 }
+
+#[test]
+fn what_a_dead_driver_had_claimed_is_run_when_its_claim_ends() {
+    let mut sim = Sim::new(checked().orchestrator(one_call).build().unwrap(), Setup { exclusive: false, ..Setup::default() });
+    sim.world.slow_activities(S * 3_600);
+    sim.start("one_call", "a", &json!(null));
+    sim.pass(S);
+    sim.crash();
+    sim.run();
+    assert_eq!(sim.output("a"), json!("done"));
+}

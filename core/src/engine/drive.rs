@@ -88,7 +88,7 @@ impl Local {
             queued.answer(Err(trouble.clone().into()));
         }
         let pause = Duration::from_millis(250).saturating_mul(2_u32.saturating_pow(troubles.min(16)));
-        self.look_later(slot, pause.min(LONGEST_PAUSE));
+        self.look_later(slot, pause.min(LONGEST_PAUSE), false);
     }
 
     async fn step(self: &Rc<Self>, slot: &Rc<Slot>) -> Result<Step, StoreError> {
@@ -100,6 +100,10 @@ impl Local {
             let resident = state.resident.take();
             if resident.is_none() && !reason {
                 return Ok(Step::Idle);
+            }
+            if resident.is_none() {
+                // Whoever loads looks at what is left.
+                state.look_claims = false;
             }
             (resident, look_inbox)
         };
@@ -206,6 +210,9 @@ impl Local {
         }
         let (direct, replies) = self.take_queue(slot, &resident);
         if !self.needs_turn(&resident, &direct) {
+            if std::mem::take(&mut slot.state.borrow_mut().look_claims) {
+                self.run_what_is_left(slot, &resident.live);
+            }
             if !resident.live.header().status.is_terminal() || !resident.live.header().orphans.is_empty() {
                 slot.state.borrow_mut().resident = Some(resident);
             }

@@ -126,7 +126,7 @@ impl Local {
         for task in live.runnable_activities() {
             match others(&task) {
                 None => self.run(slot, task),
-                Some(until) => self.look_later(slot, now.until(until)),
+                Some(until) => self.look_later(slot, now.until(until), true),
             }
         }
     }
