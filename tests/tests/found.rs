@@ -173,3 +173,19 @@ fn what_a_dead_driver_had_claimed_is_run_when_its_claim_ends() {
     sim.run();
     assert_eq!(sim.output("a"), json!("done"));
 }
+
+#[orchestrator]
+async fn gives_up_later(ctx: Context) -> Result<bool, Error> {
+    let early = ctx.event::<u64>(EventName::new("n")).timeout(S * 10).await.is_ok();
+    ctx.timer(S * 60).await;
+    Ok(early)
+}
+
+#[test]
+fn an_alarm_that_was_kept_for_a_timer_that_went_is_armed_again_for_the_next() {
+    let mut sim = sim(checked().orchestrator(gives_up_later));
+    sim.start("gives_up_later", "a", &json!(null));
+    sim.raise(S * 5, "a", "n", &1, message(1));
+    sim.run();
+    assert_eq!(sim.output("a"), json!(true));
+}

@@ -159,6 +159,9 @@ impl Local {
             let again = fault.build != self.shared.app.build_id() || fault.next_try.is_some_and(|at| at <= now);
             if !again {
                 self.store_queue_plainly(slot).await?;
+                if self.alarm_is_spent(header) {
+                    self.arm_faulted_again(slot, loaded).await?;
+                }
                 return Ok(None);
             }
         }
@@ -212,6 +215,9 @@ impl Local {
         if !self.needs_turn(&resident, &direct) {
             if std::mem::take(&mut slot.state.borrow_mut().look_claims) {
                 self.run_what_is_left(slot, &resident.live);
+            }
+            if self.alarm_is_spent(resident.live.header()) {
+                return self.arm_again(slot, resident).await;
             }
             if !resident.live.header().status.is_terminal() || !resident.live.header().orphans.is_empty() {
                 slot.state.borrow_mut().resident = Some(resident);

@@ -14,7 +14,7 @@ use crate::header::{ActivityTask, Delivery, Header, RuntimeStatus};
 use crate::ids::MessageId;
 use crate::machine::{Live, Rewound, Stored, Turn};
 use crate::message::{Message, MessageBody, Outcome};
-use crate::ports::{AlarmKey, Create, Created, Handle, Loaded, ReusePolicy, StoreError};
+use crate::ports::{AlarmKey, CommitOutcome, Create, Created, Handle, Loaded, ReusePolicy, StoreError, Token};
 use crate::{Failure, InstanceId};
 
 /// A turn with everything done that must come before its commit.
@@ -156,7 +156,7 @@ impl Local {
 
     /// Hands the outbox on, in order, and clears it by a settle commit.
     pub(super) async fn hand_on(self: &Rc<Self>, slot: &Rc<Slot>, resident: Resident) -> Result<Step, StoreError> {
-        let Resident { mut live, token, .. } = resident;
+        let Resident { live, token, .. } = resident;
         let base = live.header().clone();
         for delivery in &base.outbox {
             match delivery {
@@ -171,7 +171,38 @@ impl Local {
         }
         let mut header = base.clone();
         header.outbox.clear();
+        self.settle_header(slot, (live, base, token), header).await
+    }
+
+    /// True if the alarm that stands in the header has rung, and something is due later: an earlier alarm is kept when its timer goes.
+    pub(super) fn alarm_is_spent(&self, header: &Header) -> bool {
+        header.due().is_some() && header.alarm_at.is_none_or(|at| at <= self.shared.ports.clock.now())
+    }
+
+    /// Arms the alarm for what is due next, where no turn does.
+    pub(super) async fn arm_again(&self, slot: &Slot, resident: Resident) -> Result<Step, StoreError> {
+        let Resident { live, token, .. } = resident;
+        let base = live.header().clone();
+        let mut header = Header { revision: base.revision + 1, ..base.clone() };
+        self.arm_alarm(slot, &mut header).await?;
+        self.settle_header(slot, (live, base, token), header).await
+    }
+
+    /// The same for an instance that is not in memory, because it bears a fault.
+    pub(super) async fn arm_faulted_again(&self, slot: &Slot, loaded: Loaded) -> Result<(), StoreError> {
+        let mut header = loaded.header.clone();
         header.revision += 1;
+        header.commit_id = self.shared.commit_id();
+        self.arm_alarm(slot, &mut header).await?;
+        match self.shared.ports.store.commit(header_only(slot, &loaded.header, loaded.token, header)).await {
+            CommitOutcome::Committed(_) | CommitOutcome::Lost(_) => Ok(()),
+            CommitOutcome::Failed(trouble) | CommitOutcome::Unknown(trouble) => Err(trouble),
+        }
+    }
+
+    /// Commits a change of the header alone.
+    async fn settle_header(&self, slot: &Slot, (mut live, base, token): (Live, Header, Token), mut header: Header) -> Result<Step, StoreError> {
+        header.revision = base.revision + 1;
         header.commit_id = self.shared.commit_id();
         match self.settle(slot, header_only(slot, &base, token, header.clone())).await {
             Ok(committed) => {

@@ -72,13 +72,11 @@ pub struct Setup {
     pub live: usize,
     /// No other process owns the store.
     pub exclusive: bool,
-    /// After a crash, due instances are found by their alarms alone.
-    pub alarms_only: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { seed: 1, delivers_atomically: true, shards: 2, live: 100, exclusive: true, alarms_only: false }
+        Self { seed: 1, delivers_atomically: true, shards: 2, live: 100, exclusive: true }
     }
 }
 
@@ -131,10 +129,9 @@ impl Sim {
         for instance in memory.runnable() {
             self.engine.look(&instance, true);
         }
-        if !self.setup.alarms_only {
-            let due = memory.due().into_iter().filter(|(at, _)| *at <= self.world.now());
-            due.for_each(|(_, instance)| self.engine.look(&instance, true));
-        }
+        // Alarms that rang and were not seen to the end ring again; later ones survive by themselves.
+        let due = memory.due().into_iter().filter(|(at, _)| *at <= self.world.now());
+        due.for_each(|(_, instance)| self.engine.look(&instance, true));
         for request in &mut self.requests {
             request.running = false;
         }
