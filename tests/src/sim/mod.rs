@@ -148,6 +148,16 @@ impl Sim {
         }
     }
 
+    /// The host gives up the shard of an instance, and begins another in its place.
+    pub fn replace_shard_of(&mut self, id: &str) {
+        let id = InstanceId::new(id).unwrap();
+        let shard = self.engine.replace_shard(self.engine.shard_of(&id));
+        self.tasks.push(run(shard));
+        for instance in self.store.inner().memory().runnable() {
+            self.engine.look(&instance, true);
+        }
+    }
+
     /// A client asks for this, again and again until it is answered by more than store trouble. Gives the number of the request.
     pub fn ask(&mut self, after: Duration, make: impl Fn(Client) -> Attempt + 'static) -> usize {
         let next = self.world.now().after(after);
@@ -341,12 +351,13 @@ fn boot(world: &Arc<World>, store: &FaultyStore<RecordedStore>, app: &Arc<App>, 
     };
     let config = EngineConfig { shards: setup.shards, live_per_shard: setup.live, exclusive: setup.exclusive, claim: Duration::from_secs(60) };
     let (engine, shards) = Engine::new(app.clone(), ports, config);
-    let task = |shard: durable::Shard| Task {
-        future: Box::pin(async move {
-            shard.run().await;
-            Done::Shard
-        }),
-        woken: Arc::new(Flag(AtomicBool::new(true))),
-    };
-    (engine, shards.into_iter().map(task).collect())
+    (engine, shards.into_iter().map(run).collect())
+}
+
+fn run(shard: durable::Shard) -> Task {
+    let future = Box::pin(async move {
+        shard.run().await;
+        Done::Shard
+    });
+    Task { future, woken: Arc::new(Flag(AtomicBool::new(true))) }
 }
