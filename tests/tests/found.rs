@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use durable::header::RuntimeStatus;
 use durable::ids::MessageId;
-use durable::{ActivityContext, App, AppBuilder, Context, Error, EventName, Failure, activity, boxed, orchestrator, race};
+use durable::{ActivityContext, App, AppBuilder, Context, Error, EventName, Failure, Next, activity, boxed, orchestrator, race};
 use durable_tests::faulty::{Decision, Op, Plan};
 use durable_tests::sim::{Setup, Sim};
 use serde_json::{Value, json};
@@ -188,4 +188,24 @@ fn an_alarm_that_was_kept_for_a_timer_that_went_is_armed_again_for_the_next() {
     sim.raise(S * 5, "a", "n", &1, message(1));
     sim.run();
     assert_eq!(sim.output("a"), json!(true));
+}
+
+#[orchestrator]
+async fn counts_down(ctx: Context, n: u64) -> Result<Next<u64, u64>, Error> {
+    if n > 2 {
+        return Ok(Next::again(n - 1));
+    }
+    ctx.timer(S).await;
+    Ok(Next::done(n))
+}
+
+#[test]
+fn a_first_turn_that_continues_as_new_is_stored_with_its_new_input() {
+    let mut sim = sim(checked().orchestrator(counts_down));
+    sim.start("counts_down", "a", &json!(3));
+    sim.pass(Duration::from_millis(500));
+    assert_eq!(sim.stored("a").unwrap().input.stored().as_ref(), b"2");
+    sim.crash();
+    sim.run();
+    assert_eq!((sim.output("a"), sim.header("a").execution), (json!(2), 1));
 }

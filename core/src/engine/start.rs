@@ -52,7 +52,8 @@ impl Local {
         let create = Create {
             instance: slot.id.clone(),
             header: prepared.header.clone(),
-            input: ask.input.clone(),
+            // A first turn that continues as new brings the next execution's input.
+            input: prepared.turn.input.clone().unwrap_or_else(|| ask.input.clone()),
             output: prepared.turn.output.clone(),
             custom_status: prepared.turn.custom_status.clone(),
             append: prepared.turn.append.clone(),
