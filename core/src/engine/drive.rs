@@ -103,7 +103,7 @@ impl Local {
             }
             if resident.is_none() {
                 // Whoever loads looks at what is left.
-                state.look_claims = false;
+                state.look_tasks = false;
             }
             (resident, look_inbox)
         };
@@ -213,7 +213,7 @@ impl Local {
         }
         let (direct, replies) = self.take_queue(slot, &resident);
         if !self.needs_turn(&resident, &direct) {
-            if std::mem::take(&mut slot.state.borrow_mut().look_claims) {
+            if std::mem::take(&mut slot.state.borrow_mut().look_tasks) {
                 self.run_what_is_left(slot, &resident.live);
             }
             if self.alarm_is_spent(resident.live.header()) {
@@ -255,7 +255,12 @@ impl Local {
             }
         };
         let landed = self.commit(slot, &header, &resident.token, &prepared, direct.clone()).await;
-        self.conclude(slot, resident.live, prepared, landed, (direct, replies)).await
+        let step = self.conclude(slot, resident.live, prepared, landed, (direct, replies)).await?;
+        if header.fault.is_some() {
+            // A fault is cured: what had been asked for before it was left where it was.
+            slot.state.borrow_mut().look_tasks = true;
+        }
+        Ok(step)
     }
 
     /// Follows a commit up, whichever way it went.

@@ -185,7 +185,7 @@ impl Local {
             {
                 let mut state = slot.state.borrow_mut();
                 state.look = true;
-                state.look_claims |= claims;
+                state.look_tasks |= claims;
             }
             local.poke(&slot);
         }));
