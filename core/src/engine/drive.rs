@@ -13,7 +13,7 @@ use futures_channel::oneshot;
 use super::client::{ClientError, refusal};
 use super::effects::Prepared;
 use super::shard::Local;
-use super::slot::{Queued, Resident, Slot};
+use super::slot::{Queued, Resident, Slot, SlotState};
 use crate::header::{Header, RuntimeStatus};
 use crate::ids::CommitId;
 use crate::limits;
@@ -97,7 +97,11 @@ impl Local {
             let reason = state.has_reason();
             state.look = false;
             let look_inbox = std::mem::take(&mut state.look_inbox);
-            let resident = state.resident.take();
+            let mut resident = state.resident.take();
+            // A rewind begins from what is stored.
+            if resident.as_ref().is_some_and(|resident| resident.live.header().status == RuntimeStatus::Failed) && asks_for_rewind(&state) {
+                resident = None;
+            }
             if resident.is_none() && !reason {
                 return Ok(Step::Idle);
             }
@@ -348,7 +352,7 @@ impl Local {
     }
 
     fn rewind_asked(&self, slot: &Slot) -> bool {
-        slot.state.borrow().queue.iter().any(|queued| matches!(queued.message.body, MessageBody::Rewind { .. }))
+        asks_for_rewind(&slot.state.borrow())
     }
 
     /// Stores what waits, without asking user code, and answers it.
@@ -432,6 +436,10 @@ impl Local {
             },
         }
     }
+}
+
+fn asks_for_rewind(state: &SlotState) -> bool {
+    state.queue.iter().any(|queued| matches!(queued.message.body, MessageBody::Rewind { .. }))
 }
 
 /// Who waits for the answer to a message, and the life it is meant for.
