@@ -175,14 +175,18 @@ impl Local {
         }));
     }
 
-    /// Looks at the slot again at a later time; stopping does not wait for that.
-    pub fn look_later(self: &Rc<Self>, slot: &Rc<Slot>, after: std::time::Duration) {
+    /// Looks at the slot again at a later time, for what others had claimed if so said; stopping does not wait for that.
+    pub fn look_later(self: &Rc<Self>, slot: &Rc<Slot>, after: std::time::Duration, claims: bool) {
         let clock = &self.shared.ports.clock;
         let alarm = clock.sleep_until(clock.now().after(after));
         let (local, slot) = (self.clone(), slot.clone());
         self.spawned.borrow_mut().push(Box::pin(async move {
             alarm.await;
-            slot.state.borrow_mut().look = true;
+            {
+                let mut state = slot.state.borrow_mut();
+                state.look = true;
+                state.look_tasks |= claims;
+            }
             local.poke(&slot);
         }));
     }
