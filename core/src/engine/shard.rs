@@ -177,15 +177,21 @@ impl Local {
 
     /// Looks at the slot again at a later time, for what others had claimed if so said; stopping does not wait for that.
     pub fn look_later(self: &Rc<Self>, slot: &Rc<Slot>, after: std::time::Duration, claims: bool) {
+        if !claims && std::mem::replace(&mut slot.state.borrow_mut().look_planned, true) {
+            return;
+        }
         let clock = &self.shared.ports.clock;
         let alarm = clock.sleep_until(clock.now().after(after));
-        let (local, slot) = (self.clone(), slot.clone());
+        let (local, instance) = (self.clone(), slot.id.clone());
         self.spawned.borrow_mut().push(Box::pin(async move {
             alarm.await;
+            // The slot of then may have been retired since: there is never more than one for an instance.
+            let slot = local.slot(&instance);
             {
                 let mut state = slot.state.borrow_mut();
                 state.look = true;
                 state.look_tasks |= claims;
+                state.look_planned = false;
             }
             local.poke(&slot);
         }));
