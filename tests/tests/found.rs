@@ -250,3 +250,24 @@ fn an_activity_that_was_under_way_at_the_failure_is_nobodys_left_over_after_the_
     assert_eq!(sim.output("a"), json!(1));
     sim.check_quiet();
 }
+
+#[orchestrator]
+async fn works_when_told(ctx: Context) -> Result<Value, Error> {
+    ctx.event::<u64>(EventName::new("n")).await?;
+    ctx.activity(slow, json!("done")).await
+}
+
+#[test]
+fn after_store_trouble_one_shard_drives_an_instance_once() {
+    let mut sim = sim(checked().activity(slow).orchestrator(works_when_told));
+    sim.world.slow("slow", S * 30);
+    sim.start("works_when_told", "a", &json!(null));
+    sim.pass(S);
+    sim.crash();
+    sim.store.follow(Plan::nth_of(Op::Load, sim.store.calls_of(Op::Load), Decision::FailBefore));
+    sim.raise(NOW, "a", "n", &1, message(1));
+    sim.run();
+    assert_eq!(sim.output("a"), json!("done"));
+    let header = sim.header("a");
+    assert_eq!(sim.world.runs_of(&format!("a/{}/0/0/2", header.incarnation)), 1);
+}

@@ -179,9 +179,11 @@ impl Local {
     pub fn look_later(self: &Rc<Self>, slot: &Rc<Slot>, after: std::time::Duration, claims: bool) {
         let clock = &self.shared.ports.clock;
         let alarm = clock.sleep_until(clock.now().after(after));
-        let (local, slot) = (self.clone(), slot.clone());
+        let (local, id) = (self.clone(), slot.id.clone());
         self.spawned.borrow_mut().push(Box::pin(async move {
             alarm.await;
+            // The slot of now: the one that asked may have been forgotten since, and two would drive one instance.
+            let slot = local.slot(&id);
             {
                 let mut state = slot.state.borrow_mut();
                 state.look = true;
@@ -225,11 +227,11 @@ impl Local {
         }
     }
 
-    /// Forgets a slot that holds nothing.
+    /// Forgets a slot that holds nothing. One in trouble is looked at again, and its pauses grow.
     fn retire(&self, slot: &Rc<Slot>) {
         let empty = {
             let state = slot.state.borrow();
-            state.resident.is_none() && state.running.is_empty() && !state.driving && !state.has_reason()
+            state.resident.is_none() && state.running.is_empty() && !state.driving && !state.has_reason() && state.troubles == 0
         };
         if empty {
             self.slots.borrow_mut().remove(&slot.id);
