@@ -209,3 +209,65 @@ fn a_first_turn_that_continues_as_new_is_stored_with_its_new_input() {
     sim.run();
     assert_eq!((sim.output("a"), sim.header("a").execution), (json!(2), 1));
 }
+
+#[activity]
+async fn slow(value: Value) -> Result<Value, Failure> {
+    Ok(value)
+}
+
+#[activity]
+async fn fails_once(ctx: ActivityContext, _: Value) -> Result<(), Failure> {
+    // A rewind asks again under another effect.
+    if ctx.idempotency_key().split('/').nth(3) == Some("0") { Err(Failure::new("Broken", "not yet")) } else { Ok(()) }
+}
+
+#[orchestrator]
+async fn goes_on_after_a_rewind(ctx: Context) -> Result<u64, Error> {
+    let _beside = ctx.activity(slow, json!("beside"));
+    ctx.activity(fails_once, Value::Null).await?;
+    ctx.event(EventName::new("n")).await
+}
+
+#[test]
+fn an_activity_that_was_under_way_at_the_failure_is_nobodys_left_over_after_the_rewind() {
+    let mut sim = sim(checked().activity(slow).activity(fails_once).orchestrator(goes_on_after_a_rewind));
+    sim.world.slow("slow", S * 30);
+    sim.start("goes_on_after_a_rewind", "a", &json!(null));
+    sim.pass(S * 10);
+    assert_eq!((sim.header("a").status, sim.header("a").orphans.len()), (RuntimeStatus::Failed, 1));
+    let id = durable::InstanceId::new("a").unwrap();
+    let rewound = sim.ask(NOW, move |client| {
+        let id = id.clone();
+        Box::pin(async move { client.rewind(&id, "mended").await })
+    });
+    sim.pass(S);
+    assert!(matches!(sim.answer(rewound), Some(Ok(()))), "{:?}", sim.answer(rewound));
+    sim.run();
+    assert_eq!(sim.header("a").status, RuntimeStatus::Running);
+    sim.check_quiet();
+    sim.raise(NOW, "a", "n", &1, message(1));
+    sim.run();
+    assert_eq!(sim.output("a"), json!(1));
+    sim.check_quiet();
+}
+
+#[orchestrator]
+async fn works_when_told(ctx: Context) -> Result<Value, Error> {
+    ctx.event::<u64>(EventName::new("n")).await?;
+    ctx.activity(slow, json!("done")).await
+}
+
+#[test]
+fn after_store_trouble_one_shard_drives_an_instance_once() {
+    let mut sim = sim(checked().activity(slow).orchestrator(works_when_told));
+    sim.world.slow("slow", S * 30);
+    sim.start("works_when_told", "a", &json!(null));
+    sim.pass(S);
+    sim.crash();
+    sim.store.follow(Plan::nth_of(Op::Load, sim.store.calls_of(Op::Load), Decision::FailBefore));
+    sim.raise(NOW, "a", "n", &1, message(1));
+    sim.run();
+    assert_eq!(sim.output("a"), json!("done"));
+    let header = sim.header("a");
+    assert_eq!(sim.world.runs_of(&format!("a/{}/0/0/2", header.incarnation)), 1);
+}

@@ -231,11 +231,11 @@ impl Local {
         }
     }
 
-    /// Forgets a slot that holds nothing.
+    /// Forgets a slot that holds nothing. One in trouble is looked at again, and its pauses grow.
     fn retire(&self, slot: &Rc<Slot>) {
         let empty = {
             let state = slot.state.borrow();
-            state.resident.is_none() && state.running.is_empty() && !state.driving && !state.has_reason()
+            state.resident.is_none() && state.running.is_empty() && !state.driving && !state.has_reason() && state.troubles == 0
         };
         if empty {
             self.slots.borrow_mut().remove(&slot.id);
