@@ -263,8 +263,10 @@ fn replay(app: App, name: &str, recorded: &Recorded, events: usize) -> Result<Li
     if events < recorded.history.len() {
         (header.status, header.events) = (RuntimeStatus::Running, events as u64);
     }
-    let id = InstanceId::new(name).unwrap();
-    Live::load(&Arc::new(app), &id, &Stored { header: &header, input: &recorded.input, history: &recorded.history[..events] })
+    let (app, id) = (Arc::new(app), InstanceId::new(name).unwrap());
+    let stored = Stored { header: &header, input: &recorded.input, history: &recorded.history[..events] };
+    Live::replay(&app, &id, &stored)?;
+    Live::load(&app, &id, &stored)
 }
 
 /// What brought an event.

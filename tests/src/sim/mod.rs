@@ -314,7 +314,7 @@ impl Sim {
             assert!(!header.has_work(), "{id}: work is left behind: {header:#?} {:#?}", events());
             assert!(header.due().is_none_or(|at| at > self.world.now()), "{id}: a timer is left behind: {header:#?}");
             let stored = Stored { header, input: &loaded.input, history: &loaded.events };
-            let live = Live::load(&self.app, &id, &stored);
+            let live = Live::replay(&self.app, &id, &stored);
             assert!(live.is_ok(), "{id}: a cold replay gives a fault: {:?} {:#?}", live.err(), events());
         }
         self.check_activities();
