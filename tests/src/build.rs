@@ -196,7 +196,8 @@ impl Turn {
     #[must_use]
     pub fn takes(mut self, taken: usize) -> Self {
         self.0.taken = taken;
-        for message in self.1[..taken].to_vec() {
+        for place in 0..taken {
+            let message = self.1[place].clone();
             self.note(&message);
         }
         self

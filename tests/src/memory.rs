@@ -202,7 +202,7 @@ impl MemoryStore {
             .0
             .strip_prefix(&mine)
             .and_then(|order| order.parse().ok())
-            .ok_or_else(|| StoreError::BadPageToken)
+            .ok_or(StoreError::BadPageToken)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the random suites found, each as a story of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that something is wrong")]
+
 use std::time::Duration;
 
 use durable::header::RuntimeStatus;

@@ -4,6 +4,8 @@
 //! store call all follow from it. `DURABLE_MODEL_CASES` sets how many cases are run, `DURABLE_MODEL_SEED` runs one seed alone (it is printed
 //! when a case fails), `DURABLE_MODEL_FROM` is the first seed of a long run.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that something is wrong")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
