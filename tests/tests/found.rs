@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use durable::header::RuntimeStatus;
 use durable::ids::MessageId;
-use durable::{ActivityContext, App, AppBuilder, Context, Error, EventName, Failure, Next, activity, boxed, orchestrator, race};
+use durable::{ActivityContext, App, AppBuilder, ClientError, Context, Error, EventName, Failure, Next, activity, boxed, orchestrator, race};
 use durable_tests::faulty::{Decision, Op, Plan};
 use durable_tests::sim::{Setup, Sim};
 use serde_json::{Value, json};
@@ -272,4 +272,18 @@ fn after_store_trouble_one_shard_drives_an_instance_once() {
     assert_eq!(sim.output("a"), json!("done"));
     let header = sim.header("a");
     assert_eq!(sim.world.runs_of(&format!("a/{}/0/0/2", header.incarnation)), 1);
+}
+
+#[test]
+fn a_rewind_of_an_instance_that_has_not_failed_is_refused() {
+    let mut sim = sim(checked().orchestrator(two_events));
+    sim.start("two_events", "a", &json!(null));
+    let id = durable::InstanceId::new("a").unwrap();
+    let asked = sim.ask(S, move |client| {
+        let id = id.clone();
+        Box::pin(async move { client.rewind(&id, "why not").await })
+    });
+    sim.run();
+    assert!(matches!(sim.answer(asked), Some(Err(ClientError::NotFailed { status: RuntimeStatus::Running, .. }))), "{:?}", sim.answer(asked));
+    assert_eq!(sim.header("a").revision, 1);
 }

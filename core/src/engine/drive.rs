@@ -332,6 +332,10 @@ impl Local {
             if queued.life.is_some_and(|meant| meant != life) {
                 continue;
             }
+            if matches!(queued.message.body, MessageBody::Rewind { .. }) {
+                queued.answer(Err(ClientError::NotFailed { instance: slot.id.clone(), status: resident.live.header().status }));
+                continue;
+            }
             taken.0.push(queued.message);
             taken.1.push((queued.life, queued.reply));
         }
