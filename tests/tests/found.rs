@@ -287,3 +287,45 @@ fn a_rewind_of_an_instance_that_has_not_failed_is_refused() {
     assert!(matches!(sim.answer(asked), Some(Err(ClientError::NotFailed { status: RuntimeStatus::Running, .. }))), "{:?}", sim.answer(asked));
     assert_eq!(sim.header("a").revision, 1);
 }
+
+const MANY: u64 = durable::limits::INBOX_MESSAGES as u64 + 100;
+
+#[orchestrator]
+async fn takes_many(ctx: Context) -> Result<u64, Error> {
+    let mut events = ctx.events::<u64>(EventName::new("n"));
+    for _ in 0..MANY {
+        events.next().await?;
+    }
+    events.next().await
+}
+
+#[orchestrator]
+async fn sends_one(ctx: Context) -> Result<(), Error> {
+    let to = durable::InstanceId::new("b").map_err(Error::from)?;
+    ctx.send_event::<u64>(&to, EventName::new("n"), 4_711)?;
+    Ok(())
+}
+
+#[test]
+fn what_an_instance_sends_to_a_full_inbox_waits_and_is_not_lost() {
+    let setup = || Setup { delivers_atomically: false, ..Setup::default() };
+    let mut sim = Sim::new(App::builder().build_id("1").orchestrator(takes_many).orchestrator(sends_one).build().unwrap(), setup());
+    sim.start("takes_many", "b", &json!(null));
+    sim.run();
+    // A build that cannot drive it: messages collect.
+    sim.deploy(App::builder().build_id("2").orchestrator(sends_one).build().unwrap());
+    let number = |n: u64| MessageId(u128::from(n + 1).to_be_bytes());
+    for n in 0..MANY {
+        sim.raise(NOW, "b", "n", &n, number(n));
+    }
+    sim.pass(S * 10);
+    assert_eq!(sim.stored("b").unwrap().inbox.len(), durable::limits::INBOX_MESSAGES);
+    sim.start("sends_one", "a", &json!(null));
+    sim.pass(S * 10);
+    assert_eq!(sim.header("a").outbox.len(), 1);
+    sim.deploy(App::builder().build_id("3").orchestrator(takes_many).orchestrator(sends_one).build().unwrap());
+    sim.run();
+    assert!(sim.header("a").outbox.is_empty());
+    assert_eq!(sim.header("b").status, RuntimeStatus::Completed);
+    sim.check_quiet();
+}

@@ -209,7 +209,8 @@ impl Local {
 
     /// One turn of a live instance, if there is a reason for one.
     async fn advance(self: &Rc<Self>, slot: &Rc<Slot>, mut resident: Resident) -> Result<Step, StoreError> {
-        if !resident.live.header().outbox.is_empty() {
+        let turn_first = std::mem::take(&mut slot.state.borrow_mut().turn_first);
+        if !resident.live.header().outbox.is_empty() && !turn_first {
             return self.hand_on(slot, resident).await;
         }
         if resident.live.header().status.is_terminal() {
@@ -217,6 +218,9 @@ impl Local {
         }
         let (direct, replies) = self.take_queue(slot, &resident);
         if !self.needs_turn(&resident, &direct) {
+            if !resident.live.header().outbox.is_empty() {
+                return self.hand_on(slot, resident).await;
+            }
             if std::mem::take(&mut slot.state.borrow_mut().look_tasks) {
                 self.run_what_is_left(slot, &resident.live);
             }

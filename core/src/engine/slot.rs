@@ -66,6 +66,8 @@ pub(super) struct SlotState {
     pub look_inbox: bool,
     /// Activities may be left that nobody runs: claims of another driver have ended, or a fault is cured.
     pub look_tasks: bool,
+    /// A receiver had no room: a turn of our own goes first, so that two full inboxes never wait for each other.
+    pub turn_first: bool,
     pub driving: bool,
     pub running: HashSet<RunKey>,
     /// Safety nets that are up.
