@@ -212,9 +212,10 @@ impl Case {
                 .iter()
                 .filter(|((instance, ..), execution)| {
                     instance.as_str() == id
-                        && execution.events.iter().any(
-                            |e| matches!(e, Event::EventRaised { message: m, .. } | Event::EventUnprocessed { message: m, .. } if m == message),
-                        )
+                        && execution
+                            .events
+                            .iter()
+                            .any(|e| matches!(e, Event::EventRaised { message: m, .. } | Event::EventUnprocessed { message: m, .. } if m == message))
                 })
                 .collect();
             let executions = book.iter().filter(|((instance, ..), _)| instance.as_str() == id).count();

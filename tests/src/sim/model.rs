@@ -168,16 +168,9 @@ impl Node {
             Part::WaitFor { name, label, .. } => Self::WaitFor { name: name.clone(), wait: None, label: label + offset },
             Part::Join(parts) => Self::Join { values: parts.iter().map(|_| None).collect(), nodes: all(parts) },
             Part::Race(parts) => Self::Race { nodes: all(parts), seen: false },
-            Part::Map { items, at_most, body } => Self::Map {
-                body: (**body).clone(),
-                offset,
-                next: 0,
-                items: *items,
-                at_most: *at_most,
-                running: Vec::new(),
-                values: BTreeMap::new(),
-                seen: 0,
-            },
+            Part::Map { items, at_most, body } => {
+                Self::Map { body: (**body).clone(), offset, next: 0, items: *items, at_most: *at_most, running: Vec::new(), values: BTreeMap::new(), seen: 0 }
+            }
             Part::Send { label, .. } => Self::Now(json!({ "s": label + offset })),
             Part::Status { .. } => Self::Now(Value::Null),
         }

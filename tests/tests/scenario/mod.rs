@@ -7,9 +7,7 @@ use std::time::Duration;
 use durable::header::RuntimeStatus;
 use durable::history::Event;
 use durable::ids::MessageId;
-use durable::{
-    ActivityContext, App, Client, ClientError, Context, Error, EventName, Failure, InstanceId, Next, activity, join, orchestrator,
-};
+use durable::{ActivityContext, App, Client, ClientError, Context, Error, EventName, Failure, InstanceId, Next, activity, join, orchestrator};
 use durable_tests::faulty::{Decision, Plan};
 use durable_tests::sim::{Setup, Sim};
 use serde_json::{Value, json};
