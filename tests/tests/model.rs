@@ -149,7 +149,7 @@ impl Case {
     }
 
     /// Runs on, and gives every instance that waits for an event one, until all have ended.
-    fn to_the_end(&mut self) {
+    fn live_on(&mut self) {
         for round in 0..400 {
             self.sim.run();
             self.sim.check_quiet();
@@ -261,7 +261,7 @@ fn run(seed: u64, weather: Weather) {
         case.sim.start_after(after, "interpret", id, &program);
     }
     case.clients(&roots);
-    case.to_the_end();
+    case.live_on();
     case.sim.check_quiet();
     case.check_against_the_model();
     case.check_messages();
@@ -269,17 +269,17 @@ fn run(seed: u64, weather: Weather) {
 
 #[test]
 fn programs_come_to_what_the_model_says_in_fair_weather() {
-    cases(150, |seed| run(seed, Weather::Fair));
+    cases(400, |seed| run(seed, Weather::Fair));
 }
 
 #[test]
 fn programs_come_to_what_the_model_says_where_calls_fail_and_races_are_lost() {
-    cases(150, |seed| run(seed, Weather::Rough));
+    cases(600, |seed| run(seed, Weather::Rough));
 }
 
 #[test]
 fn programs_come_to_what_the_model_says_where_the_process_dies_at_any_call() {
-    cases(250, |seed| run(seed, Weather::Deadly));
+    cases(1_000, |seed| run(seed, Weather::Deadly));
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn one_seed_is_one_story() {
         let program = Generator::new(&mut random, vec!["p0".into()]).program();
         case.sim.start("interpret", "p0", &program);
         case.clients(&["p0".to_owned()]);
-        case.to_the_end();
+        case.live_on();
         case.sim.store.log()
     };
     assert_eq!(story(5), story(5));
