@@ -265,6 +265,9 @@ fn run(seed: u64, weather: Weather) {
     case.sim.check_quiet();
     case.check_against_the_model();
     case.check_messages();
+    if case.sim.crashes == 0 {
+        assert_eq!(case.sim.world.covers(), [], "a safety net is left up");
+    }
 }
 
 #[test]
