@@ -1,4 +1,5 @@
 //! The local host in process: what clients can do with an instance, across restarts, on the real store.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,7 +7,9 @@ use std::time::Duration;
 
 use durable::header::RuntimeStatus;
 use durable::ports::{ListQuery, ReusePolicy};
-use durable::{ActivityContext, App, Client, ClientError, Context, Error, EventName, Failure, InstanceId, PayloadCodec, RetryPolicy, Start, activity, orchestrator};
+use durable::{
+    ActivityContext, App, Client, ClientError, Context, Error, EventName, Failure, InstanceId, PayloadCodec, RetryPolicy, Start, activity, orchestrator,
+};
 use durable_local::{LocalHost, LocalOptions};
 use serde_json::{Value, json};
 

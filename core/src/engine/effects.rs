@@ -11,10 +11,10 @@ use super::drive::{NotLanded, Reply, Step, put_back, reply_to};
 use super::shard::Local;
 use super::slot::{Queued, Resident, RunKey, Slot};
 use crate::header::{ActivityTask, Delivery, Header, RuntimeStatus};
-use crate::ids::MessageId;
+use crate::ids::{Incarnation, MessageId};
 use crate::machine::{Live, Rewound, Stored, Turn};
 use crate::message::{Message, MessageBody, Outcome};
-use crate::ports::{AlarmKey, Commit, CommitOutcome, Committed, Create, Created, Handle, Loaded, ReusePolicy, StoreError, Token};
+use crate::ports::{AlarmKey, Commit, CommitOutcome, Committed, Create, Created, Delivered, Handle, Loaded, ReusePolicy, StoreError, Token};
 use crate::{Failure, InstanceId, Timestamp};
 
 /// A turn with everything done that must come before its commit.
@@ -180,8 +180,7 @@ impl Local {
             match delivery {
                 Delivery::Start { instance, header, input, if_refused } => self.hand_on_start(slot, base, instance, header, input, if_refused.as_ref()).await?,
                 Delivery::Message { to, incarnation, message } => {
-                    self.shared.ports.store.deliver(to, *incarnation, message.clone()).await?;
-                    self.shared.look(to, true);
+                    self.hand_over(slot, to, *incarnation, message.clone()).await?;
                 }
             }
         }
@@ -237,6 +236,18 @@ impl Local {
         }
     }
 
+    /// One message to another instance. Where there is no room it stays in the outbox, with what is behind it: nobody else would send it.
+    async fn hand_over(&self, slot: &Slot, to: &InstanceId, incarnation: Option<Incarnation>, message: Message) -> Result<(), StoreError> {
+        let delivered = self.shared.ports.store.deliver(to, incarnation, message).await?;
+        self.shared.look(to, true);
+        if delivered == Delivered::Full {
+            slot.state.borrow_mut().turn_first = true;
+            let why = format!("instance `{to}` has as many messages as it may, what `{}` sends it has to wait", slot.id);
+            return Err(StoreError::Unavailable(why));
+        }
+        Ok(())
+    }
+
     async fn hand_on_start(
         &self,
         slot: &Slot,
@@ -260,15 +271,13 @@ impl Local {
             Created::Created(_) => {}
             Created::Exists(there) if there.header.incarnation != header.incarnation => {
                 if let Some(message) = if_refused {
-                    self.shared.ports.store.deliver(&slot.id, Some(parent.incarnation), message.clone()).await?;
-                    self.shared.look(&slot.id, true);
+                    self.hand_over(slot, &slot.id, Some(parent.incarnation), message.clone()).await?;
                 }
             }
             // Started before. If it has ended since, its parent may have missed that.
             Created::Exists(there) => {
                 if let Some(message) = end_of_child(&there, child) {
-                    self.shared.ports.store.deliver(&slot.id, Some(parent.incarnation), message).await?;
-                    self.shared.look(&slot.id, true);
+                    self.hand_over(slot, &slot.id, Some(parent.incarnation), message).await?;
                 }
             }
         }

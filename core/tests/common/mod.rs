@@ -1,5 +1,6 @@
 //! One instance on a table: turns are made by hand, with time and messages as the test says.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 use std::sync::Arc;
 use std::time::Duration;
