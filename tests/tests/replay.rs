@@ -285,7 +285,7 @@ fn message(event: &Event, header: &Header, arrived: Timestamp) -> Option<Message
         }
         _ => return None,
     };
-    Some(Message { id, arrived, sender: None, body })
+    Some(Message { id, arrived, sender: None, keyed: false, body })
 }
 
 fn check(name: &str) {

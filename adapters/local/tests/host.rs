@@ -48,12 +48,22 @@ async fn waits(ctx: Context) -> Result<Value, Error> {
 }
 
 #[orchestrator]
+async fn counts(ctx: Context, n: usize) -> Result<Vec<u64>, Error> {
+    let mut events = ctx.events::<u64>(EventName::new("n"));
+    let mut all = Vec::new();
+    while all.len() < n {
+        all.push(events.next().await?);
+    }
+    Ok(all)
+}
+
+#[orchestrator]
 async fn retries(ctx: Context) -> Result<u64, Error> {
     ctx.activity(touchy, 1).retry(RetryPolicy::fixed(Duration::from_millis(20), 1000)).await
 }
 
 fn app(broken: &Arc<AtomicBool>, runs: &Arc<AtomicU64>) -> durable::AppBuilder {
-    let all = App::builder().orchestrator(child).orchestrator(parent).orchestrator(waits).orchestrator(retries).activity(touchy);
+    let all = App::builder().orchestrator(child).orchestrator(parent).orchestrator(waits).orchestrator(counts).orchestrator(retries).activity(touchy);
     all.resource(Broken(broken.clone())).resource(Runs(runs.clone())).check_turns()
 }
 
@@ -135,6 +145,22 @@ async fn a_suspended_instance_keeps_what_comes_over_a_restart_and_takes_it_at_th
     assert_eq!(running.status(&id).await, RuntimeStatus::Suspended);
     running.client.resume(&id, "go on").await.unwrap();
     assert_eq!(running.end(&id).await, (RuntimeStatus::Completed, json!({"n": 1})));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_raised_again_under_its_key_is_raised_once_however_many_came_between() {
+    let mut running = Running::new().await;
+    let id = running.start("counts", json!(42)).await;
+    let data = |n: u64| running.client.app().encode(&n).unwrap();
+    running.client.raise_event_once(&id, "n", data(0), "order-17").await.unwrap();
+    for n in 1..=40 {
+        running.client.raise_event(&id, "n", data(n), None).await.unwrap();
+    }
+    running = running.restart().await;
+    let data = |n: u64| running.client.app().encode(&n).unwrap();
+    running.client.raise_event_once(&id, "n", data(0), "order-17").await.unwrap();
+    running.client.raise_event_once(&id, "n", data(41), "order-18").await.unwrap();
+    assert_eq!(running.end(&id).await, (RuntimeStatus::Completed, json!((0..=41).collect::<Vec<u64>>())));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

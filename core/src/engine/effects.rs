@@ -154,7 +154,7 @@ impl Local {
             let effect = &task.effect;
             let body =
                 MessageBody::ActivityEnded { execution: effect.execution, epoch: effect.epoch, sequence: effect.sequence, attempt: task.attempt, outcome };
-            let message = Message { id: MessageId::of_effect(effect, task.attempt), arrived: local.shared.ports.clock.now(), sender: None, body };
+            let message = Message { id: MessageId::of_effect(effect, task.attempt), arrived: local.shared.ports.clock.now(), sender: None, keyed: false, body };
             {
                 let mut state = slot.state.borrow_mut();
                 state.running.remove(&key);
@@ -344,7 +344,7 @@ impl Local {
     async fn rewind_child(&self, child: &InstanceId, reason: &str) -> Result<(), ClientError> {
         let (reply, answer) = oneshot::channel();
         let body = MessageBody::Rewind { reason: reason.to_owned() };
-        let message = Message { id: self.shared.message_id(), arrived: self.shared.ports.clock.now(), sender: None, body };
+        let message = Message { id: self.shared.message_id(), arrived: self.shared.ports.clock.now(), sender: None, keyed: false, body };
         if !self.shared.ask(child, Ask::Send { instance: child.clone(), message, reply }) {
             return Err(ClientError::Stopping);
         }
@@ -364,5 +364,5 @@ fn end_of_child(child: &Loaded, id: &InstanceId) -> Option<Message> {
     };
     let body = MessageBody::ChildEnded { execution: parent.execution, sequence: parent.sequence, child: id.clone(), outcome };
     let text = format!("{}/{}/{}", header.incarnation, header.execution, header.revision);
-    Some(Message { id: MessageId(xxhash_rust::xxh3::xxh3_128(text.as_bytes()).to_be_bytes()), arrived: header.updated, sender: None, body })
+    Some(Message { id: MessageId(xxhash_rust::xxh3::xxh3_128(text.as_bytes()).to_be_bytes()), arrived: header.updated, sender: None, keyed: false, body })
 }

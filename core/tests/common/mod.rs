@@ -51,7 +51,7 @@ impl Bench {
 
     pub fn message(&mut self, body: MessageBody) -> Message {
         self.messages += 1;
-        Message { id: MessageId(u128::from(self.messages).to_be_bytes()), arrived: self.now, sender: None, body }
+        Message { id: MessageId(u128::from(self.messages).to_be_bytes()), arrived: self.now, sender: None, keyed: false, body }
     }
 
     pub fn event(&mut self, name: &str, data: Value) -> Message {
