@@ -27,6 +27,7 @@ pub mod ports;
 mod retry;
 pub mod testing;
 mod time;
+mod typed_client;
 
 pub use activity::{Activity, ActivityContext, ActivityOptions};
 pub use app::{App, AppBuilder, AppError, OnPanic};
@@ -45,3 +46,4 @@ pub use orchestrator::{Next, Orchestrator};
 pub use payload::{Payload, PayloadCodec, PayloadError, PlainJson};
 pub use retry::RetryPolicy;
 pub use time::Timestamp;
+pub use typed_client::{InstanceHandle, RunError};

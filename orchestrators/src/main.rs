@@ -1,28 +1,35 @@
 //! The program: reads the command line, and serves the app.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "the host around the orchestrators is not replayed")]
 
+mod cli;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use durable_local::{LocalOptions, ServerOptions};
 use tracing_subscriber::EnvFilter;
 
 /// Durable orchestrations on one machine.
 #[derive(Debug, Parser)]
-#[command(name = "durable-orchestrator", version, args_conflicts_with_subcommands = true)]
+#[command(name = "durable-orchestrator", version)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
     serve: Serve,
+    #[command(flatten)]
+    server: cli::Server,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves the orchestrators over HTTP (this is what happens without a command).
     Serve(Serve),
+    #[command(flatten)]
+    Client(cli::Command),
 }
 
 #[derive(Debug, clap::Args)]
@@ -42,13 +49,15 @@ struct Serve {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).and_then(|cli| without_stray_options(&matches).map(|()| cli)).unwrap_or_else(|e| e.exit());
     let options = match cli.command {
+        Some(Command::Client(command)) => return cli::run(command, &cli.server, Cli::command()),
         Some(Command::Serve(serve)) => serve,
         None => cli.serve,
     };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match serve(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -56,6 +65,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Options of `serve` before another command would be ignored: that is a mistake.
+fn without_stray_options(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let Some(command) = matches.subcommand_name() else { return Ok(()) };
+    let typed = |id: &clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    let serve = Serve::augment_args(clap::Command::new(""));
+    let Some(stray) = serve.get_arguments().find(|arg| typed(arg.get_id())) else { return Ok(()) };
+    let text = format!("{stray} is an option of `serve`, and stands before `{command}`");
+    Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
 }
 
 fn serve(options: Serve) -> Result<(), Box<dyn std::error::Error>> {

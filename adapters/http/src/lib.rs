@@ -27,6 +27,8 @@ mod links;
 mod list;
 mod page;
 mod query;
+#[cfg(feature = "client")]
+pub mod remote;
 mod route;
 mod serve;
 mod start;
