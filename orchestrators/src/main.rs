@@ -73,7 +73,7 @@ fn without_stray_options(matches: &ArgMatches) -> Result<(), clap::Error> {
     let typed = |id: &clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
     let serve = Serve::augment_args(clap::Command::new(""));
     let Some(stray) = serve.get_arguments().find(|arg| typed(arg.get_id())) else { return Ok(()) };
-    let text = format!("{stray} is an option of `serve`, and stands before `{command}`");
+    let text = format!("--{} is an option of `serve`, and stands before `{command}`", stray.get_long().unwrap_or_default());
     Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
 }
 

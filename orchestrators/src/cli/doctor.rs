@@ -101,7 +101,9 @@ mod tests {
     #[test]
     fn the_report_says_what_to_do() {
         let text = report("http://a", 3, &[fault(&item("Running", "2020-01-31T08:00:00Z"))], &[["j".into(), "pay".into(), "t".into()]]);
-        for part in ["http://a answers; 3", "1 with a fault:", "i  pay  Panic (tried again at 2026-01-31T08:00:00Z)", "    oh no", "terminate ID", "  j  pay  t"] {
+        for part in
+            ["http://a answers; 3", "1 with a fault:", "i  pay  Panic (tried again at 2026-01-31T08:00:00Z)", "    oh no", "terminate ID", "  j  pay  t"]
+        {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(report("http://a", 0, &[], &[]).ends_with("nothing to do"));

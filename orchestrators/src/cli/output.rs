@@ -105,10 +105,7 @@ mod tests {
     fn a_status_shows_input_history_and_fault_if_they_are_there() {
         let shown = status(&read(FAULTY), true);
         assert!(shown.contains("\ninput     [1]\n") && shown.contains("\nfault     Panic: oh no\n"), "{shown}");
-        assert!(
-            shown.ends_with("history\n  2026-01-31T08:00:00.5Z   ExecutionStarted  pay\n  2026-01-31T08:00:00.75Z  TaskFailed        ask: no"),
-            "{shown}"
-        );
+        assert!(shown.ends_with("history\n  2026-01-31T08:00:00.5Z   ExecutionStarted  pay\n  2026-01-31T08:00:00.75Z  TaskFailed        ask: no"), "{shown}");
     }
 
     #[test]

@@ -76,7 +76,8 @@ impl RemoteStatus {
         match self.runtime_status {
             RuntimeStatus::Completed => {
                 let output = self.output.as_deref().map_or("null", RawValue::get);
-                serde_json::from_str(output).map_err(|e| RemoteError::Payload { what: "the output does not fit the type that is asked for", why: e.to_string() })
+                serde_json::from_str(output)
+                    .map_err(|e| RemoteError::Payload { what: "the output does not fit the type that is asked for", why: e.to_string() })
             }
             RuntimeStatus::Failed => Err(RemoteError::Failed { instance, message: self.output_text() }),
             RuntimeStatus::Terminated | RuntimeStatus::Canceled => Err(RemoteError::Terminated { instance, reason: self.output_text() }),
