@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use crate::Measured;
 use crate::app::{EVENT, OUTPUT, app, cpu_time, percentiles};
 
-type Failed = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// So many lifecycles at a time, for so long.
 pub(crate) async fn in_process(folder: &Path, outstanding: usize, time: Duration) -> Result<Measured, Failed> {

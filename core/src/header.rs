@@ -248,7 +248,7 @@ pub struct Header {
     /// Number of events in the history of this execution.
     #[n(11)]
     pub events: u64,
-    /// Activities that have been asked for and have not ended.
+    /// Activities that are to be run now: asked for, not ended, and not in a pause before another attempt.
     #[n(12)]
     pub open_activities: u32,
     /// The earliest time at which a timer or a retry is due.

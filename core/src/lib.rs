@@ -1,4 +1,11 @@
-//! Durable orchestrations as plain `async fn`.
+//! Durable orchestrations as plain `async fn`: what a user programs against, and the pure state machine behind it.
+//!
+//! An [`orchestrator`] awaits what its [`Context`] gives; an [`activity`] touches the world; an [`App`] holds them. Adapters implement the
+//! [`ports`]; the [`engine`] drives instances over them; the [`machine`] decides, and is pure. [`testing`] runs orchestrators in unit tests.
+//!
+//! Must never: do I/O, read a clock or a random source, or name a cloud.
+//!
+#![doc = include_str!("../docs/authoring.md")]
 
 extern crate self as durable; // so that the attributes work inside this crate too
 
@@ -18,6 +25,7 @@ mod orchestrator;
 mod payload;
 pub mod ports;
 mod retry;
+pub mod testing;
 mod time;
 
 pub use activity::{Activity, ActivityContext, ActivityOptions};

@@ -198,7 +198,7 @@ impl MemoryStore {
 
     fn read_page_token(&self, token: &PageToken) -> StoreResult<u64> {
         let mine = format!("memory-{}-", self.number);
-        token.0.strip_prefix(&mine).and_then(|order| order.parse().ok()).ok_or_else(|| StoreError::BadPageToken)
+        token.0.strip_prefix(&mine).and_then(|order| order.parse().ok()).ok_or(StoreError::BadPageToken)
     }
 }
 

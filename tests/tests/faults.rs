@@ -1,255 +1,268 @@
-//! Orchestrators that misbehave: the server goes on, what was acknowledged is kept, and a build that behaves cures the instance.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "test code")]
+//! Faults end to end: what keeps a turn from being made is recorded beside an untouched history, and a build that matches goes on; and a
+//! request is answered whatever user code and rivals do.
 
-mod support;
+use std::time::Duration;
 
-use std::time::{Duration, Instant};
+use durable::header::{FaultKind, RuntimeStatus};
+use durable::history::Event;
+use durable::ids::MessageId;
+use durable::{App, AppBuilder, Context, Error, EventName, Failure, InstanceId, OnPanic, Start, activity, limits, orchestrator};
+use durable_tests::faulty::{Decision, Op, Plan};
+use durable_tests::sim::{Setup, Sim};
+use serde_json::{Value, json};
 
-use serde_json::Value;
-use support::{Folder, Http, Server, misbehaving, output_of, wait_where};
+const NOW: Duration = Duration::ZERO;
+const S: Duration = Duration::from_secs(1);
 
-/// An answer that does not depend on user code comes within this time: two seconds for the turn, the rest for a slow machine.
-const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(3_500);
-
-/// Instances that behave, on each of the shards.
-const BYSTANDERS: usize = 8;
-
-fn serve(folder: &Folder, build: &str) -> Server {
-    folder.launch(misbehaving()).env("BUILD", build).env("SHARDS", "2").start()
+const fn message(n: u8) -> MessageId {
+    MessageId([n; 16])
 }
 
-/// Runs something that has to be answered in time.
-#[track_caller]
-fn in_time<T>(what: &str, run: impl FnOnce() -> T) -> T {
-    let begun = Instant::now();
-    let result = run();
-    let took = begun.elapsed();
-    assert!(took < ACKNOWLEDGED_WITHIN, "{what} took {took:?}");
-    result
+#[activity]
+async fn echo(value: Value) -> Result<Value, Failure> {
+    Ok(value)
 }
 
-/// Instances that behave are started and come to their end.
-fn others_go_on(http: &mut Http, label: &str) {
-    for n in 0..BYSTANDERS {
-        http.start("base_orchestrator", &format!("{label}-{n}"), "{}");
+/// Builds of one orchestrator, as they are deployed one after the other.
+mod builds {
+    use super::*;
+
+    pub mod good {
+        use super::*;
+        #[orchestrator(name = "order")]
+        pub async fn order(ctx: Context) -> Result<Value, Error> {
+            let paid = ctx.activity(echo, json!("paid")).await?;
+            let go: Value = ctx.event(EventName::new("go")).await?;
+            let sent = ctx.activity(echo, json!("sent")).await?;
+            Ok(json!([paid, go, sent]))
+        }
     }
-    for n in 0..BYSTANDERS {
-        http.raise(&format!("{label}-{n}"), "WakeUp", "1");
+
+    pub mod panics {
+        use super::*;
+        #[orchestrator(name = "order")]
+        pub async fn order(ctx: Context) -> Result<Value, Error> {
+            let paid = ctx.activity(echo, json!("paid")).await?;
+            let _: Value = ctx.event(EventName::new("go")).await?;
+            panic!("no stock of {paid}");
+        }
     }
-    for n in 0..BYSTANDERS {
-        assert_eq!(output_of(http, &format!("{label}-{n}"))["status"], "completed");
+
+    pub mod panics_at_once {
+        use super::*;
+        #[orchestrator(name = "order")]
+        pub async fn order(_: Context) -> Result<Value, Error> {
+            panic!("at once");
+        }
+    }
+
+    pub mod swapped {
+        use super::*;
+        #[orchestrator(name = "order")]
+        pub async fn order(ctx: Context) -> Result<Value, Error> {
+            ctx.timer(S).await;
+            Ok(json!(null))
+        }
+    }
+
+    pub mod other {
+        use super::*;
+        #[orchestrator]
+        pub async fn unrelated(_: Context) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    pub mod second_version {
+        use super::*;
+        #[orchestrator(name = "order", version = "2")]
+        pub async fn order(ctx: Context) -> Result<Value, Error> {
+            Ok(ctx.event(EventName::new("go")).await?)
+        }
     }
 }
 
-fn types(history: &Value) -> Vec<&str> {
-    history.as_array().map(|events| events.iter().map(|event| event["EventType"].as_str().unwrap()).collect()).unwrap_or_default()
+fn build(id: &str) -> AppBuilder {
+    App::builder().build_id(id).activity(echo)
 }
 
-/// How one kind of misbehaviour shows.
-struct Case {
-    orchestrator: &'static str,
-    /// Where it misbehaves.
-    place: &'static str,
-    kind: &'static str,
-    /// What the message must say.
-    says: &'static [&'static str],
-    /// What the history holds when the fault is met, and not one event more.
-    history: &'static [&'static str],
+fn good(id: &str) -> App {
+    build(id).orchestrator(builds::good::order).build().unwrap()
 }
 
-const AT_ONCE: &[&str] = &[];
-const AFTER_AN_ACTIVITY: &[&str] = &["ExecutionStarted", "TaskScheduled"];
-
-/// The whole story of a misbehaviour that the process survives.
-fn survives(case: &Case) {
-    let folder = Folder::new();
-    let server = serve(&folder, "broken");
-    let mut http = server.http();
-    in_time("the start", || http.start(case.orchestrator, "it", &format!("{:?}", case.place)));
-    others_go_on(&mut http, "beside");
-    let shown = wait_where(&mut http, "it", "to show its fault", |shown| !shown["fault"].is_null());
-    let fault = &shown["fault"];
-    assert_eq!(fault["kind"], case.kind, "{shown}");
-    assert_eq!(fault["build"], "broken", "{shown}");
-    let message = fault["message"].as_str().unwrap();
-    assert!(case.says.iter().all(|part| message.contains(part)), "{message}");
-    assert!(matches!(shown["runtimeStatus"].as_str(), Some("Pending" | "Running")), "{shown}");
-    assert_eq!(types(&http.history("it")), case.history);
-
-    in_time("the event", || http.raise("it", "Go", "\"the event\""));
-    others_go_on(&mut http, "after");
-    assert_eq!(types(&http.history("it")), case.history, "history is untouched");
-    assert!(!http.status("it")["fault"].is_null());
-    server.kill();
-
-    let server = serve(&folder, "fixed");
-    let mut http = server.http();
-    assert_eq!(output_of(&mut http, "it"), "went on with the event");
-    assert_eq!(http.status("it")["fault"], Value::Null);
-    let history = http.history("it");
-    assert_eq!(types(&history).iter().filter(|event| **event == "EventRaised").count(), 1, "{history}");
+fn started() -> Sim {
+    let mut sim = Sim::new(good("1"), Setup::default());
+    sim.start("order", "a", &json!(null));
+    sim.pass(S * 10);
+    sim
 }
 
 #[test]
-fn an_orchestrator_that_panics_at_its_start_is_accepted_and_goes_on_with_a_fixed_build() {
-    survives(&Case { orchestrator: "panics", place: "start", kind: "Panic", says: &["the till is empty"], history: AT_ONCE });
+fn a_panic_is_recorded_beside_an_untouched_history_and_messages_wait_for_a_build_that_does_not_panic() {
+    let mut sim = started();
+    sim.deploy(build("2").orchestrator(builds::panics::order).build().unwrap());
+    let before = sim.history("a");
+    let answers: Vec<_> = (1..=3).map(|n| sim.raise(NOW, "a", "go", &n, message(n))).collect();
+    sim.pass(Duration::from_millis(500));
+    let fault = sim.header("a").fault.unwrap();
+    assert_eq!((fault.kind, fault.build.as_str()), (FaultKind::Panic, "2"));
+    assert!(fault.message.contains("no stock of \"paid\""), "{}", fault.message);
+    assert_eq!(sim.history("a"), before);
+    assert!(answers.iter().all(|answer| matches!(sim.answer(*answer), Some(Ok(())))));
+    sim.run();
+    let fault = sim.header("a").fault.unwrap();
+    assert_eq!((fault.tries, fault.next_try), (limits::FAULT_TRIES, None));
+    assert_eq!((sim.history("a"), sim.stored("a").unwrap().inbox.len()), (before, 3));
+    sim.deploy(good("3"));
+    sim.run();
+    assert_eq!((sim.output("a"), sim.header("a").fault), (json!(["paid", 1, "sent"]), None));
+    let unclaimed = sim.history("a").iter().filter(|e| matches!(e, Event::EventRaised { .. } | Event::EventUnprocessed { .. })).count();
+    assert_eq!(unclaimed, 3);
+    sim.check_quiet();
 }
 
 #[test]
-fn an_orchestrator_that_panics_after_an_activity_keeps_its_history_and_goes_on_with_a_fixed_build() {
-    survives(&Case { orchestrator: "panics", place: "activity", kind: "Panic", says: &["the till is empty"], history: AFTER_AN_ACTIVITY });
+fn a_start_whose_first_turn_panics_is_accepted_and_goes_on_with_another_build() {
+    let mut sim = Sim::new(build("1").orchestrator(builds::panics_at_once::order).build().unwrap(), Setup::default());
+    let start = sim.start("order", "a", &json!(null));
+    sim.pass(S);
+    assert!(matches!(sim.answer(start), Some(Ok(()))));
+    assert_eq!((sim.header("a").fault.unwrap().kind, sim.header("a").status), (FaultKind::Panic, RuntimeStatus::Pending));
+    sim.deploy(good("2"));
+    sim.raise(S * 5, "a", "go", &1, message(1));
+    sim.run();
+    assert_eq!(sim.output("a"), json!(["paid", 1, "sent"]));
+    sim.check_quiet();
 }
 
 #[test]
-fn an_orchestrator_that_never_ends_its_turn_loses_its_shard_to_those_that_do() {
-    survives(&Case { orchestrator: "loops", place: "start", kind: "Limit", says: &["10s", "abandoned"], history: AT_ONCE });
+fn non_determinism_names_the_event_and_both_sides_and_the_right_build_cures_it() {
+    let mut sim = started();
+    sim.deploy(build("2").orchestrator(builds::swapped::order).build().unwrap());
+    sim.raise(NOW, "a", "go", &1, message(1));
+    sim.pass(S);
+    let fault = sim.header("a").fault.unwrap();
+    assert_eq!((fault.kind, fault.at_event), (FaultKind::NonDeterminism, Some(2)));
+    assert_eq!(fault.expected.as_deref(), Some("activity `echo` (call 1)"));
+    assert_eq!(fault.asked.as_deref(), Some("a timer (call 1)"));
+    sim.deploy(good("3"));
+    sim.run();
+    assert_eq!(sim.output("a"), json!(["paid", 1, "sent"]));
+    sim.check_quiet();
 }
 
 #[test]
-fn an_orchestrator_that_never_ends_a_later_turn_keeps_its_history() {
-    survives(&Case { orchestrator: "loops", place: "activity", kind: "Limit", says: &["10s", "abandoned"], history: AFTER_AN_ACTIVITY });
+fn an_activity_that_was_under_way_when_the_process_ended_is_run_once_the_fault_is_cured() {
+    let mut sim = started();
+    sim.world.slow("echo", S * 100);
+    sim.raise(NOW, "a", "go", &1, message(1));
+    sim.pass(S);
+    assert_eq!(sim.header("a").open_activities, 1);
+    sim.deploy(build("2").orchestrator(builds::swapped::order).build().unwrap());
+    sim.pass(S);
+    assert!(sim.header("a").fault.is_some());
+    sim.deploy(good("3"));
+    sim.run();
+    assert_eq!(sim.output("a"), json!(["paid", 1, "sent"]));
+    sim.check_quiet();
 }
 
 #[test]
-fn an_orchestrator_that_calls_without_end_is_cut_off() {
-    survives(&Case { orchestrator: "calls_without_end", place: "start", kind: "Limit", says: &["100000"], history: AT_ONCE });
+fn a_missing_orchestrator_and_a_missing_version_are_faults_that_name_them() {
+    let mut sim = started();
+    sim.deploy(build("2").orchestrator(builds::other::unrelated).build().unwrap());
+    sim.raise(NOW, "a", "go", &1, message(1));
+    sim.pass(S);
+    let fault = sim.header("a").fault.unwrap();
+    assert_eq!(fault.kind, FaultKind::MissingOrchestrator);
+    assert!(fault.message.contains("no orchestrator `order`; it has: unrelated"), "{}", fault.message);
+
+    let both = |id| build(id).orchestrator(builds::good::order).orchestrator(builds::second_version::order).build().unwrap();
+    let mut sim = Sim::new(both("1"), Setup::default());
+    sim.start("order", "a", &json!(null));
+    sim.pass(S);
+    assert_eq!(sim.header("a").version.as_deref(), Some("2"), "the latest");
+    sim.deploy(good("2"));
+    sim.raise(NOW, "a", "go", &"x", message(1));
+    sim.pass(S);
+    let fault = sim.header("a").fault.unwrap();
+    assert_eq!((fault.kind, fault.version.as_deref()), (FaultKind::MissingOrchestrator, Some("2")));
+    assert!(fault.message.contains("in version 2"), "{}", fault.message);
+    sim.deploy(both("3"));
+    sim.run();
+    assert_eq!(sim.output("a"), json!("x"));
 }
 
 #[test]
-fn an_orchestrator_that_waits_for_something_that_is_not_durable_is_told_so() {
-    survives(&Case { orchestrator: "sleeps_elsewhere", place: "start", kind: "ForeignWaker", says: &["durable"], history: AT_ONCE });
+fn where_the_app_says_so_a_panic_fails_the_instance() {
+    let mut sim = Sim::new(build("1").on_panic(OnPanic::Fail).orchestrator(builds::panics::order).build().unwrap(), Setup::default());
+    sim.start("order", "a", &json!(null));
+    sim.raise(S, "a", "go", &1, message(1));
+    sim.run();
+    let header = sim.header("a");
+    assert_eq!((header.status, header.fault), (RuntimeStatus::Failed, None));
+    assert_eq!(header.failure.unwrap().kind, durable::KIND_PANIC);
+    sim.check_quiet();
 }
 
 #[test]
-fn an_orchestrator_that_panics_is_tried_again_a_second_later() {
-    let folder = Folder::new();
-    let server = serve(&folder, "broken");
-    let mut http = server.http();
-    http.start("panics", "it", "\"start\"");
-    let shown = wait_where(&mut http, "it", "to be tried again", |shown| shown["fault"]["tries"].as_u64() >= Some(2));
-    assert!(!shown["fault"]["nextTry"].is_null(), "{shown}");
+fn who_loses_two_races_stores_the_message_plainly_and_answers() {
+    let mut sim = started();
+    let delivered = sim.store.calls_of(Op::Deliver);
+    sim.store.lose_next(2);
+    let raised = sim.raise(NOW, "a", "go", &1, message(1));
+    sim.run();
+    assert!(matches!(sim.answer(raised), Some(Ok(()))));
+    assert_eq!(sim.store.calls_of(Op::Deliver), delivered + 1);
+    assert_eq!(sim.output("a"), json!(["paid", 1, "sent"]));
+    sim.check_quiet();
 }
 
 #[test]
-fn a_renamed_activity_is_a_fault_that_names_both_and_the_build_that_matches_goes_on() {
-    let folder = Folder::new();
-    let server = serve(&folder, "first");
-    let mut http = server.http();
-    http.start("renamed", "it", "\"\"");
-    wait_where(&mut http, "it", "to wait for its event", |shown| shown["runtimeStatus"] == "Running");
-    let before = support::wait_for("the activity's end", support::PATIENCE, || {
-        let history = http.history("it");
-        types(&history).contains(&"TaskCompleted").then_some(history)
+fn a_commit_whose_outcome_is_not_known_is_settled_by_its_id() {
+    for (decision, delivers) in [(Decision::ApplyThenUnknown, 0), (Decision::FailBefore, 0)] {
+        let mut sim = started();
+        sim.store.follow(Plan::nth_of(Op::Commit, sim.store.calls_of(Op::Commit), decision));
+        sim.raise(NOW, "a", "go", &1, message(1));
+        sim.run();
+        assert_eq!(sim.store.calls_of(Op::Deliver), delivers);
+        assert_eq!(sim.output("a"), json!(["paid", 1, "sent"]));
+        assert_eq!(sim.history("a").iter().filter(|e| matches!(e, Event::EventRaised { .. })).count(), 1);
+        sim.check_quiet();
+    }
+}
+
+#[test]
+fn a_drive_that_hangs_does_not_keep_a_request_from_being_accepted() {
+    let mut sim = started();
+    sim.store.follow(Plan::nth_of(Op::Commit, sim.store.calls_of(Op::Commit), Decision::Halt));
+    let raised = sim.raise(NOW, "a", "go", &1, message(1));
+    sim.pass(limits::ANSWER_WITHIN - Duration::from_millis(1));
+    assert!(sim.answer(raised).is_none());
+    sim.pass(Duration::from_millis(2));
+    assert!(matches!(sim.answer(raised), Some(Ok(()))), "stored plainly");
+    assert_eq!(sim.stored("a").unwrap().inbox.len(), 1);
+    sim.replace_shard_of("a");
+    sim.run();
+    assert_eq!(sim.output("a"), json!(["paid", 1, "sent"]));
+    sim.check_quiet();
+}
+
+#[test]
+fn a_first_turn_that_hangs_does_not_keep_a_start_from_being_accepted() {
+    let mut sim = Sim::new(good("1"), Setup::default());
+    sim.store.follow(Plan::nth_of(Op::Create, 0, Decision::Halt));
+    let id = InstanceId::new("a").unwrap();
+    let started = sim.ask(NOW, move |client| {
+        let start = Start::new("order", client.app().encode(&json!(null)).unwrap()).id(id.clone());
+        Box::pin(async move { client.start(start).await.map(|_| ()) })
     });
-    server.kill();
-
-    let server = serve(&folder, "broken");
-    let mut http = server.http();
-    in_time("the event", || http.raise("it", "Go", "\"the event\""));
-    let shown = wait_where(&mut http, "it", "to show its fault", |shown| !shown["fault"].is_null());
-    let fault = &shown["fault"];
-    assert_eq!(fault["kind"], "NonDeterminism", "{shown}");
-    assert!(fault["expected"].as_str().unwrap().contains("charge_card"), "{shown}");
-    assert!(fault["asked"].as_str().unwrap().contains("charge_customer"), "{shown}");
-    assert_eq!(http.history("it"), before, "history is untouched");
-    others_go_on(&mut http, "beside");
-    server.kill();
-
-    let server = serve(&folder, "third");
-    assert_eq!(output_of(&mut server.http(), "it"), "went on with the event");
-}
-
-#[test]
-fn a_stack_overflow_ends_the_process_once_and_its_instance_is_quarantined() {
-    let folder = Folder::new();
-    let mut server = serve(&folder, "broken");
-    let mut http = server.http();
-    http.start("overflows", "it", "\"event\"");
-    wait_where(&mut http, "it", "to run", |shown| shown["runtimeStatus"] == "Running");
-    http.start("base_orchestrator", "beside", "{}");
-    wait_where(&mut http, "beside", "to run", |shown| shown["runtimeStatus"] == "Running");
-    let before = http.history("it");
-    // This event is not acknowledged: the process is gone.
-    assert!(http.request("POST", "/api/orchestrators/it/raise/Now", Some("1")).is_err());
-    assert!(!server.wait_for_end().success());
-
-    let server = serve(&folder, "broken");
-    let mut http = server.http();
-    let shown = http.status("it");
-    assert_eq!(shown["fault"]["kind"], "Abort", "{shown}");
-    assert!(shown["fault"]["message"].as_str().unwrap().contains("stack overflow"), "{shown}");
-    assert_eq!(shown["fault"]["tries"], 1, "{shown}");
-    in_time("the events", || {
-        http.raise("it", "Now", "1");
-        http.raise("it", "Go", "\"the event\"");
-    });
-    http.raise("beside", "WakeUp", "1");
-    assert_eq!(output_of(&mut http, "beside")["status"], "completed");
-    server.kill();
-
-    let server = serve(&folder, "fixed");
-    let mut http = server.http();
-    assert_eq!(output_of(&mut http, "it"), "went on with the event");
-    let after = http.history("it");
-    let length = before.as_array().unwrap().len();
-    assert_eq!(after.as_array().unwrap()[..length], before.as_array().unwrap()[..], "history is untouched");
-}
-
-#[test]
-fn a_stack_overflow_that_goes_on_overflowing_is_tried_less_and_less_often() {
-    let folder = Folder::new();
-    let mut server = serve(&folder, "broken");
-    let mut http = server.http();
-    http.start("overflows", "it", "\"event\"");
-    assert!(http.request("POST", "/api/orchestrators/it/raise/Now", Some("1")).is_err());
-    server.wait_for_end();
-    let mut server = serve(&folder, "broken");
-    server.http().raise("it", "Now", "1");
-    // By itself: the second try, after a second.
-    assert!(!server.wait_for_end().success());
-    for tries in 2..=3 {
-        let mut server = serve(&folder, "broken");
-        let shown = server.http().status("it");
-        assert_eq!((shown["fault"]["kind"].as_str(), shown["fault"]["tries"].as_u64()), (Some("Abort"), Some(tries)), "{shown}");
-        let begun = Instant::now();
-        assert!(!server.wait_for_end().success());
-        assert!(begun.elapsed() > Duration::from_secs(tries - 1), "tried again after {:?}", begun.elapsed());
-    }
-}
-
-#[test]
-fn a_start_that_overflows_the_stack_is_not_acknowledged_and_leaves_nothing_behind() {
-    let folder = Folder::new();
-    let mut server = serve(&folder, "broken");
-    assert!(server.http().request("POST", "/api/orchestrators/overflows/it", Some("\"start\"")).is_err());
-    server.wait_for_end();
-    let server = serve(&folder, "broken");
-    let mut http = server.http();
-    assert_eq!(http.get("/api/orchestrators/it/status").code, 404);
-    others_go_on(&mut http, "after");
-}
-
-#[test]
-fn many_orchestrators_that_misbehave_in_every_way_leave_the_others_alone() {
-    let folder = Folder::new();
-    let server = serve(&folder, "broken");
-    let mut http = server.http();
-    let all = ["panics", "calls_without_end", "sleeps_elsewhere", "loops"];
-    for (n, orchestrator) in all.iter().cycle().take(12).enumerate() {
-        in_time(orchestrator, || http.start(orchestrator, &format!("it-{n}"), "\"activity\""));
-    }
-    for n in 0..12 {
-        in_time("an event", || http.raise(&format!("it-{n}"), "Go", "\"the event\""));
-    }
-    others_go_on(&mut http, "beside");
-    for n in 0..12 {
-        wait_where(&mut http, &format!("it-{n}"), "to show its fault", |shown| !shown["fault"].is_null());
-    }
-    let (status, took) = server.terminate();
-    assert!(status.success() && took < Duration::from_secs(5), "{status} after {took:?}, with threads that never come back");
-    let server = serve(&folder, "fixed");
-    let mut http = server.http();
-    for n in 0..12 {
-        assert_eq!(output_of(&mut http, &format!("it-{n}")), "went on with the event");
-    }
+    sim.pass(limits::ANSWER_WITHIN + Duration::from_millis(1));
+    assert!(matches!(sim.answer(started), Some(Ok(()))));
+    assert_eq!(sim.header("a").status, RuntimeStatus::Pending);
+    sim.replace_shard_of("a");
+    sim.raise(S, "a", "go", &1, message(1));
+    sim.run();
+    assert_eq!(sim.output("a"), json!(["paid", 1, "sent"]));
+    sim.check_quiet();
 }

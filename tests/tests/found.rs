@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use durable::header::RuntimeStatus;
 use durable::ids::MessageId;
-use durable::{App, AppBuilder, Context, Error, EventName, Failure, activity, boxed, orchestrator, race};
+use durable::{ActivityContext, App, AppBuilder, Context, Error, EventName, Failure, Next, activity, boxed, orchestrator, race};
+use durable_tests::faulty::{Decision, Op, Plan};
 use durable_tests::sim::{Setup, Sim};
 use serde_json::{Value, json};
 
@@ -67,6 +68,8 @@ fn a_custom_status_is_written_by_the_turn_that_set_it_and_not_again_after_a_repl
 
 #[orchestrator]
 async fn choice_in_a_choice(ctx: Context) -> Result<u64, Error> {
+    let _come_and_not_looked_at = ctx.event::<u64>(EventName::new("early"));
+    ctx.timer(S).await;
     let inner = race([ctx.event::<u64>(EventName::new("n"))]);
     let (_, value) = race([boxed(async move { inner.await.1 })]).await;
     value
@@ -76,9 +79,195 @@ async fn choice_in_a_choice(ctx: Context) -> Result<u64, Error> {
 fn a_race_in_a_race_waits_like_any_other() {
     let mut sim = sim(checked().orchestrator(choice_in_a_choice));
     sim.start("choice_in_a_choice", "a", &json!(null));
+    sim.raise(NOW, "a", "early", &1, message(9));
     sim.run();
     assert_eq!(sim.header("a").fault, None);
     sim.raise(NOW, "a", "n", &1, message(1));
     sim.run();
     assert_eq!(sim.output("a"), json!(1));
+}
+
+#[activity(retry(first = "1h", attempts = 2))]
+async fn second_time_lucky(ctx: ActivityContext, _: Value) -> Result<(), Failure> {
+    if ctx.attempt() == 1 { Err(Failure::new("Net", "down")) } else { Ok(()) }
+}
+
+#[orchestrator]
+async fn tries(ctx: Context) -> Result<(), Error> {
+    ctx.activity(second_time_lucky, Value::Null).await
+}
+
+#[test]
+fn an_instance_that_pauses_before_another_attempt_has_no_work_now() {
+    let mut sim = sim(checked().activity(second_time_lucky).orchestrator(tries));
+    sim.start("tries", "a", &json!(null));
+    sim.pass(S * 60);
+    assert!(!sim.header("a").has_work() && sim.world.covers().is_empty());
+    sim.run();
+    assert_eq!(sim.header("a").status, RuntimeStatus::Completed);
+}
+
+#[test]
+fn a_suspended_instance_whose_activity_has_ended_has_no_work() {
+    let mut sim = sim(checked().activity(second_time_lucky).orchestrator(tries));
+    sim.start("tries", "a", &json!(null));
+    sim.pass(S * 3_599);
+    sim.world.slow_activities(S * 600);
+    sim.pass(S * 5);
+    let id = durable::InstanceId::new("a").unwrap();
+    sim.ask(NOW, move |client| {
+        let id = id.clone();
+        Box::pin(async move { client.suspend(&id, "hold").await })
+    });
+    sim.pass(S * 3_600);
+    assert_eq!(sim.header("a").status, RuntimeStatus::Suspended);
+    sim.check_quiet();
+}
+
+#[orchestrator]
+async fn one_call(ctx: Context) -> Result<Value, Error> {
+    ctx.activity(echo, json!("done")).await
+}
+
+#[test]
+fn a_start_whose_outcome_is_not_known_is_settled_by_its_life_and_driven() {
+    let mut sim = sim(checked().orchestrator(one_call));
+    sim.store.follow(Plan::nth_of(Op::Create, 0, Decision::ApplyThenUnknown));
+    let start = sim.start("one_call", "a", &json!(null));
+    sim.run();
+    assert!(matches!(sim.answer(start), Some(Ok(()))));
+    assert_eq!(sim.output("a"), json!("done"));
+}
+
+#[orchestrator]
+async fn one_child(ctx: Context) -> Result<Value, Error> {
+    ctx.activity(echo, json!(1)).await?;
+    ctx.sub_orchestration(one_call, ()).await
+}
+
+#[test]
+fn a_child_started_by_a_commit_whose_outcome_cannot_be_settled_is_driven() {
+    let mut sim = sim(checked().orchestrator(one_call).orchestrator(one_child));
+    let mut unsettled = false;
+    sim.store.follow(Plan::by(move |call| match call.op {
+        Op::Commit if call.nth == 0 => {
+            unsettled = true;
+            Decision::ApplyThenUnknown
+        }
+        Op::Load if std::mem::take(&mut unsettled) => Decision::FailBefore,
+        _ => Decision::Pass,
+    }));
+    sim.start("one_child", "a", &json!(null));
+    sim.run();
+    assert_eq!(sim.output("a"), json!("done"));
+    sim.check_quiet();
+}
+
+#[test]
+fn what_a_dead_driver_had_claimed_is_run_when_its_claim_ends() {
+    let mut sim = Sim::new(checked().orchestrator(one_call).build().unwrap(), Setup { exclusive: false, ..Setup::default() });
+    sim.world.slow_activities(S * 3_600);
+    sim.start("one_call", "a", &json!(null));
+    sim.pass(S);
+    sim.crash();
+    sim.run();
+    assert_eq!(sim.output("a"), json!("done"));
+}
+
+#[orchestrator]
+async fn gives_up_later(ctx: Context) -> Result<bool, Error> {
+    let early = ctx.event::<u64>(EventName::new("n")).timeout(S * 10).await.is_ok();
+    ctx.timer(S * 60).await;
+    Ok(early)
+}
+
+#[test]
+fn an_alarm_that_was_kept_for_a_timer_that_went_is_armed_again_for_the_next() {
+    let mut sim = sim(checked().orchestrator(gives_up_later));
+    sim.start("gives_up_later", "a", &json!(null));
+    sim.raise(S * 5, "a", "n", &1, message(1));
+    sim.run();
+    assert_eq!(sim.output("a"), json!(true));
+}
+
+#[orchestrator]
+async fn counts_down(ctx: Context, n: u64) -> Result<Next<u64, u64>, Error> {
+    if n > 2 {
+        return Ok(Next::again(n - 1));
+    }
+    ctx.timer(S).await;
+    Ok(Next::done(n))
+}
+
+#[test]
+fn a_first_turn_that_continues_as_new_is_stored_with_its_new_input() {
+    let mut sim = sim(checked().orchestrator(counts_down));
+    sim.start("counts_down", "a", &json!(3));
+    sim.pass(Duration::from_millis(500));
+    assert_eq!(sim.stored("a").unwrap().input.stored().as_ref(), b"2");
+    sim.crash();
+    sim.run();
+    assert_eq!((sim.output("a"), sim.header("a").execution), (json!(2), 1));
+}
+
+#[activity]
+async fn slow(value: Value) -> Result<Value, Failure> {
+    Ok(value)
+}
+
+#[activity]
+async fn fails_once(ctx: ActivityContext, _: Value) -> Result<(), Failure> {
+    // A rewind asks again under another effect.
+    if ctx.idempotency_key().split('/').nth(3) == Some("0") { Err(Failure::new("Broken", "not yet")) } else { Ok(()) }
+}
+
+#[orchestrator]
+async fn goes_on_after_a_rewind(ctx: Context) -> Result<u64, Error> {
+    let _beside = ctx.activity(slow, json!("beside"));
+    ctx.activity(fails_once, Value::Null).await?;
+    ctx.event(EventName::new("n")).await
+}
+
+#[test]
+fn an_activity_that_was_under_way_at_the_failure_is_nobodys_left_over_after_the_rewind() {
+    let mut sim = sim(checked().activity(slow).activity(fails_once).orchestrator(goes_on_after_a_rewind));
+    sim.world.slow("slow", S * 30);
+    sim.start("goes_on_after_a_rewind", "a", &json!(null));
+    sim.pass(S * 10);
+    assert_eq!((sim.header("a").status, sim.header("a").orphans.len()), (RuntimeStatus::Failed, 1));
+    let id = durable::InstanceId::new("a").unwrap();
+    let rewound = sim.ask(NOW, move |client| {
+        let id = id.clone();
+        Box::pin(async move { client.rewind(&id, "mended").await })
+    });
+    sim.pass(S);
+    assert!(matches!(sim.answer(rewound), Some(Ok(()))), "{:?}", sim.answer(rewound));
+    sim.run();
+    assert_eq!(sim.header("a").status, RuntimeStatus::Running);
+    sim.check_quiet();
+    sim.raise(NOW, "a", "n", &1, message(1));
+    sim.run();
+    assert_eq!(sim.output("a"), json!(1));
+    sim.check_quiet();
+}
+
+#[orchestrator]
+async fn works_when_told(ctx: Context) -> Result<Value, Error> {
+    ctx.event::<u64>(EventName::new("n")).await?;
+    ctx.activity(slow, json!("done")).await
+}
+
+#[test]
+fn after_store_trouble_one_shard_drives_an_instance_once() {
+    let mut sim = sim(checked().activity(slow).orchestrator(works_when_told));
+    sim.world.slow("slow", S * 30);
+    sim.start("works_when_told", "a", &json!(null));
+    sim.pass(S);
+    sim.crash();
+    sim.store.follow(Plan::nth_of(Op::Load, sim.store.calls_of(Op::Load), Decision::FailBefore));
+    sim.raise(NOW, "a", "n", &1, message(1));
+    sim.run();
+    assert_eq!(sim.output("a"), json!("done"));
+    let header = sim.header("a");
+    assert_eq!(sim.world.runs_of(&format!("a/{}/0/0/2", header.incarnation)), 1);
 }

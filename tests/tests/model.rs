@@ -62,7 +62,6 @@ impl Case {
             shards: 1 + random.below(3) as usize,
             live: [1, 2, 100][random.below(3) as usize],
             exclusive: !random.once_in(4),
-            alarms_only: random.once_in(2),
         };
         let sim = Sim::new(app(), setup);
         if random.once_in(2) {

@@ -188,8 +188,12 @@ impl Context {
 
     /// A patch marker: true in executions that had not passed this point when the patch was deployed, false in those that had.
     ///
-    /// ```ignore
-    /// if ctx.patched("fraud-check") { ctx.activity(check_fraud, &order).await?; }
+    /// ```
+    /// # async fn f(ctx: durable::Context) -> Result<(), durable::Error> {
+    /// if ctx.patched("wait-a-day") {
+    ///     ctx.timer(std::time::Duration::from_secs(86_400)).await;
+    /// }
+    /// # Ok(()) }
     /// ```
     #[must_use]
     pub fn patched(&self, id: &str) -> bool {

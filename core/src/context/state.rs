@@ -134,6 +134,7 @@ pub(crate) struct State {
     due: BTreeSet<(Timestamp, u32)>,
     /// Calls that somebody awaits.
     awaited: usize,
+    /// Activities that are to be run: no end is recorded, and no pause before another attempt.
     open_activities: u32,
 }
 
@@ -391,20 +392,32 @@ impl State {
         if op.draft {
             return false;
         }
-        match &op.kind {
-            OpKind::Activity(_) => self.open_activities -= 1,
-            OpKind::Timer { fire_at } => {
-                let fire_at = *fire_at;
-                self.due.remove(&(fire_at, sequence));
-            }
-            _ => {}
+        if let OpKind::Timer { fire_at } = &op.kind {
+            let fire_at = *fire_at;
+            self.due.remove(&(fire_at, sequence));
         }
+        self.stop_running(sequence);
         self.settle(sequence, order, result);
         true
     }
 
+    /// An activity is not to be run any more, nor tried again.
+    fn stop_running(&mut self, sequence: u32) {
+        if let Some(Op { kind: OpKind::Activity(activity), answered: false, .. }) = self.ops.get_mut(&sequence) {
+            match activity.retry_at.take() {
+                Some(at) => {
+                    self.due.remove(&(at, sequence));
+                }
+                None => self.open_activities -= 1,
+            }
+        }
+    }
+
     /// Marks that the end of a call is recorded. False if it was already, or there is no such call.
     pub fn answer(&mut self, sequence: u32) -> bool {
+        if self.is_open(sequence) {
+            self.stop_running(sequence);
+        }
         match self.ops.get_mut(&sequence) {
             Some(op) if !op.draft && !op.answered && op.result.is_none() => {
                 op.answered = true;
@@ -437,6 +450,7 @@ impl State {
     pub fn attempt_failed(&mut self, sequence: u32, retry_at: Timestamp) -> bool {
         let Some(Op { kind: OpKind::Activity(activity), answered: false, .. }) = self.ops.get_mut(&sequence) else { return false };
         activity.retry_at = Some(retry_at);
+        self.open_activities -= 1;
         self.due.insert((retry_at, sequence));
         true
     }
@@ -446,6 +460,7 @@ impl State {
         let Some(Op { kind: OpKind::Activity(activity), .. }) = self.ops.get_mut(&sequence) else { return false };
         let Some(retry_at) = activity.retry_at.take() else { return false };
         activity.attempt += 1;
+        self.open_activities += 1;
         self.due.remove(&(retry_at, sequence));
         true
     }
@@ -461,6 +476,7 @@ impl State {
             {
                 if let Some(at) = activity.retry_at.take() {
                     due.remove(&(at, *sequence));
+                    self.open_activities += 1;
                 }
                 (activity.epoch, activity.attempt) = (epoch, 1);
             }

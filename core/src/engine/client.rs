@@ -217,7 +217,12 @@ impl Client {
         let incarnation = header.incarnation;
         let create =
             Create { instance: instance.clone(), header, input, output: None, custom_status: None, append: Vec::new(), deliveries: Vec::new(), policy };
-        match self.shared.ports.store.create(create).await? {
+        let created = self.shared.ports.store.create(create).await;
+        if created.is_err() {
+            // It may have landed all the same.
+            self.shared.look(instance, true);
+        }
+        match created? {
             Created::Exists(loaded) if loaded.header.incarnation != incarnation => {
                 Err(ClientError::InUse { instance: instance.clone(), status: loaded.header.status })
             }
@@ -303,8 +308,12 @@ impl Client {
 
     /// Stores a message without asking user code. The same message may have been taken meanwhile: that is one message.
     async fn deliver_plain(&self, instance: &InstanceId, message: Message) -> Result<(), ClientError> {
-        let delivered = self.shared.ports.store.deliver(instance, None, message).await?;
-        if let Some(refused) = refusal(delivered, instance) {
+        let delivered = self.shared.ports.store.deliver(instance, None, message).await;
+        if delivered.is_err() {
+            // It may have landed all the same.
+            self.shared.look(instance, true);
+        }
+        if let Some(refused) = refusal(delivered?, instance) {
             return Err(match refused {
                 ClientError::Ended { .. } => {
                     self.existing(instance).await.map_or_else(|e| e, |record| ClientError::Ended { instance: instance.clone(), status: record.header.status })

@@ -13,7 +13,7 @@ use futures_channel::oneshot;
 use super::client::{ClientError, refusal};
 use super::effects::Prepared;
 use super::shard::Local;
-use super::slot::{Queued, Resident, Slot};
+use super::slot::{Queued, Resident, Slot, SlotState};
 use crate::Timestamp;
 use crate::header::{Header, RuntimeStatus};
 use crate::ids::CommitId;
@@ -89,7 +89,7 @@ impl Local {
             queued.answer(Err(trouble.clone().into()));
         }
         let pause = Duration::from_millis(250).saturating_mul(2_u32.saturating_pow(troubles.min(16)));
-        self.look_later(slot, pause.min(LONGEST_PAUSE));
+        self.look_later(slot, pause.min(LONGEST_PAUSE), false);
     }
 
     async fn step(self: &Rc<Self>, slot: &Rc<Slot>) -> Result<Step, StoreError> {
@@ -98,9 +98,17 @@ impl Local {
             let reason = state.has_reason();
             state.look = false;
             let look_inbox = std::mem::take(&mut state.look_inbox);
-            let resident = state.resident.take();
+            let mut resident = state.resident.take();
+            // A rewind begins from what is stored.
+            if resident.as_ref().is_some_and(|resident| resident.live.header().status == RuntimeStatus::Failed) && asks_for_rewind(&state) {
+                resident = None;
+            }
             if resident.is_none() && !reason {
                 return Ok(Step::Idle);
+            }
+            if resident.is_none() {
+                // Whoever loads looks at what is left.
+                state.look_tasks = false;
             }
             (resident, look_inbox)
         };
@@ -167,6 +175,9 @@ impl Local {
             let again = fault.build != self.shared.app.build_id() || fault.next_try.is_some_and(|at| at <= now);
             if !again {
                 self.store_queue_plainly(slot, status).await?;
+                if self.alarm_is_spent(header) {
+                    self.arm_faulted_again(slot, loaded).await?;
+                }
                 return Ok(None);
             }
         }
@@ -221,8 +232,11 @@ impl Local {
         }
         let (direct, replies) = self.take_queue(slot, &resident);
         if !self.needs_turn(&resident, &direct) {
-            if self.needs_alarm(resident.live.header()) {
-                return self.rearm(slot, resident).await;
+            if std::mem::take(&mut slot.state.borrow_mut().look_tasks) {
+                self.run_what_is_left(slot, &resident.live);
+            }
+            if self.alarm_is_spent(resident.live.header()) {
+                return self.arm_again(slot, resident).await;
             }
             if !resident.live.header().status.is_terminal() || !resident.live.header().orphans.is_empty() {
                 slot.state.borrow_mut().resident = Some(resident);
@@ -260,7 +274,12 @@ impl Local {
             }
         };
         let landed = self.commit(slot, &header, &resident.token, &prepared, direct.clone()).await;
-        self.conclude(slot, (resident.live, header.due()), prepared, landed, (direct, replies)).await
+        let step = self.conclude(slot, (resident.live, header.due()), prepared, landed, (direct, replies)).await?;
+        if header.fault.is_some() {
+            // A fault is cured: what had been asked for before it was left where it was.
+            slot.state.borrow_mut().look_tasks = true;
+        }
+        Ok(step)
     }
 
     /// Follows a commit up, whichever way it went.
@@ -300,8 +319,8 @@ impl Local {
                 Ok(Step::Again)
             }
             Err(NotLanded::Trouble(trouble)) => {
-                self.release(prepared.cover).await;
                 put_back(slot, direct, replies);
+                self.unsettled(slot, prepared);
                 Err(trouble)
             }
         }
@@ -397,7 +416,7 @@ impl Local {
     }
 
     fn rewind_asked(&self, slot: &Slot) -> bool {
-        slot.state.borrow().queue.iter().any(|queued| matches!(queued.message.body, MessageBody::Rewind { .. }))
+        asks_for_rewind(&slot.state.borrow())
     }
 
     /// Stores what waits, without asking user code, and answers it.
@@ -487,6 +506,10 @@ impl Local {
             },
         }
     }
+}
+
+fn asks_for_rewind(state: &SlotState) -> bool {
+    state.queue.iter().any(|queued| matches!(queued.message.body, MessageBody::Rewind { .. }))
 }
 
 /// Who waits for the answer to a message, and the life it is meant for.

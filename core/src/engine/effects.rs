@@ -14,7 +14,7 @@ use crate::header::{ActivityTask, Delivery, Header, RuntimeStatus};
 use crate::ids::MessageId;
 use crate::machine::{Live, Rewound, Stored, Turn};
 use crate::message::{Message, MessageBody, Outcome};
-use crate::ports::{AlarmKey, Commit, Committed, Create, Created, Handle, Loaded, ReusePolicy, StoreError, Token};
+use crate::ports::{AlarmKey, Commit, CommitOutcome, Committed, Create, Created, Handle, Loaded, ReusePolicy, StoreError, Token};
 use crate::{Failure, InstanceId, Timestamp};
 
 /// A turn with everything done that must come before its commit.
@@ -89,6 +89,14 @@ impl Local {
         }
     }
 
+    /// A commit may have landed: its safety net stays up until the drive is done, and those whom it gave something are looked at.
+    pub(super) fn unsettled(&self, slot: &Slot, prepared: Prepared) {
+        slot.state.borrow_mut().covers.extend(prepared.cover);
+        for delivery in &prepared.deliveries {
+            self.shared.look(delivery.target(), true);
+        }
+    }
+
     /// A commit has landed: whoever waits is told, others are looked at, activities run.
     pub(super) async fn committed(self: &Rc<Self>, slot: &Rc<Slot>, prepared: Prepared) {
         slot.state.borrow_mut().covers.extend(prepared.cover);
@@ -121,7 +129,7 @@ impl Local {
         for task in live.runnable_activities() {
             match others(&task) {
                 None => self.run(slot, task),
-                Some(until) => self.look_later(slot, now.until(until)),
+                Some(until) => self.look_later(slot, now.until(until), true),
             }
         }
     }
@@ -131,31 +139,6 @@ impl Local {
         if from != to && self.shared.ports.alarms.kept_by_store() {
             self.shared.ports.alarms.moved(&slot.id, from, to);
         }
-    }
-
-    /// True if the alarm that the header names has rung, and a later due time has none.
-    pub(super) fn needs_alarm(&self, header: &Header) -> bool {
-        let now = self.shared.ports.clock.now();
-        !self.shared.ports.alarms.kept_by_store() && header.due().is_some_and(|due| due > now) && header.alarm_at.is_none_or(|at| at <= now)
-    }
-
-    /// Gives the next due time an alarm of its own, by a commit that changes nothing else.
-    pub(super) async fn rearm(self: &Rc<Self>, slot: &Rc<Slot>, resident: Resident) -> Result<Step, StoreError> {
-        let Resident { mut live, token, .. } = resident;
-        let base = live.header().clone();
-        let mut header = base.clone();
-        header.revision += 1;
-        header.commit_id = self.shared.commit_id();
-        self.arm_alarm(slot, &mut header).await?;
-        match self.settle(slot, Commit::header_only(slot.id.clone(), token, base.revision, header.clone())).await {
-            Ok(committed) => {
-                live.stored(header);
-                slot.state.borrow_mut().resident = Some(Resident { live, token: committed.token, inbox: committed.inbox });
-            }
-            Err(NotLanded::Lost) => slot.state.borrow_mut().look = true,
-            Err(NotLanded::Trouble(trouble)) => return Err(trouble),
-        }
-        Ok(Step::Again)
     }
 
     /// Runs one attempt of an activity, unless it runs already; its end becomes a message.
@@ -204,7 +187,42 @@ impl Local {
         }
         let mut header = base.clone();
         header.outbox.clear();
+        self.settle_header(slot, base, token, header).await
+    }
+
+    /// True if the alarm that stands in the header has rung, and something is due later: an earlier alarm is kept when its timer goes.
+    pub(super) fn alarm_is_spent(&self, header: &Header) -> bool {
+        !self.shared.ports.alarms.kept_by_store() && header.due().is_some() && header.alarm_at.is_none_or(|at| at <= self.shared.ports.clock.now())
+    }
+
+    /// Arms the alarm for what is due next, where no turn does.
+    pub(super) async fn arm_again(&self, slot: &Slot, resident: Resident) -> Result<Step, StoreError> {
+        let Resident { mut live, token, .. } = resident;
+        let mut header = live.header().clone();
         header.revision += 1;
+        self.arm_alarm(slot, &mut header).await?;
+        if let Some((header, committed)) = self.settle_header(slot, live.header(), token, header).await? {
+            live.stored(header);
+            slot.state.borrow_mut().resident = Some(Resident { live, token: committed.token, inbox: committed.inbox });
+        }
+        Ok(Step::Again)
+    }
+
+    /// The same for an instance that is not in memory, because it bears a fault.
+    pub(super) async fn arm_faulted_again(&self, slot: &Slot, loaded: Loaded) -> Result<(), StoreError> {
+        let mut header = loaded.header.clone();
+        header.revision += 1;
+        header.commit_id = self.shared.commit_id();
+        self.arm_alarm(slot, &mut header).await?;
+        match self.shared.ports.store.commit(Commit::header_only(slot.id.clone(), loaded.token, loaded.header.revision, header)).await {
+            CommitOutcome::Committed(_) | CommitOutcome::Lost(_) => Ok(()),
+            CommitOutcome::Failed(trouble) | CommitOutcome::Unknown(trouble) => Err(trouble),
+        }
+    }
+
+    /// Commits a change of the header alone. None if another driver was faster: then the slot is to be looked at again.
+    async fn settle_header(&self, slot: &Slot, base: &Header, token: Token, mut header: Header) -> Result<Option<(Header, Committed)>, StoreError> {
+        header.revision = base.revision + 1;
         header.commit_id = self.shared.commit_id();
         match self.settle(slot, Commit::header_only(slot.id.clone(), token, base.revision, header.clone())).await {
             Ok(committed) => {

@@ -175,14 +175,24 @@ impl Local {
         }));
     }
 
-    /// Looks at the slot again at a later time; stopping does not wait for that.
-    pub fn look_later(self: &Rc<Self>, slot: &Rc<Slot>, after: std::time::Duration) {
+    /// Looks at the slot again at a later time, for what others had claimed if so said; stopping does not wait for that.
+    pub fn look_later(self: &Rc<Self>, slot: &Rc<Slot>, after: std::time::Duration, claims: bool) {
+        if !claims && std::mem::replace(&mut slot.state.borrow_mut().look_planned, true) {
+            return;
+        }
         let clock = &self.shared.ports.clock;
         let alarm = clock.sleep_until(clock.now().after(after));
-        let (local, slot) = (self.clone(), slot.clone());
+        let (local, instance) = (self.clone(), slot.id.clone());
         self.spawned.borrow_mut().push(Box::pin(async move {
             alarm.await;
-            slot.state.borrow_mut().look = true;
+            // The slot of then may have been retired since: there is never more than one for an instance.
+            let slot = local.slot(&instance);
+            {
+                let mut state = slot.state.borrow_mut();
+                state.look = true;
+                state.look_tasks |= claims;
+                state.look_planned = false;
+            }
             local.poke(&slot);
         }));
     }
@@ -221,11 +231,11 @@ impl Local {
         }
     }
 
-    /// Forgets a slot that holds nothing.
+    /// Forgets a slot that holds nothing. One in trouble is looked at again, and its pauses grow.
     fn retire(&self, slot: &Rc<Slot>) {
         let empty = {
             let state = slot.state.borrow();
-            state.resident.is_none() && state.running.is_empty() && !state.driving && !state.has_reason()
+            state.resident.is_none() && state.running.is_empty() && !state.driving && !state.has_reason() && state.troubles == 0
         };
         if empty {
             self.slots.borrow_mut().remove(&slot.id);

@@ -64,6 +64,10 @@ pub(super) struct SlotState {
     pub look: bool,
     /// The store's inbox may hold what is not known here.
     pub look_inbox: bool,
+    /// Activities may be left that nobody runs: claims of another driver have ended, or a fault is cured.
+    pub look_tasks: bool,
+    /// A later look is planned already.
+    pub look_planned: bool,
     pub driving: bool,
     pub running: HashSet<RunKey>,
     /// Safety nets that are up.
@@ -79,7 +83,7 @@ pub(super) struct SlotState {
 impl SlotState {
     /// True if there is a reason to drive.
     pub fn has_reason(&self) -> bool {
-        self.look || self.look_inbox || !self.starts.is_empty() || !self.queue.is_empty()
+        self.look || self.look_inbox || self.look_tasks || !self.starts.is_empty() || !self.queue.is_empty()
     }
 }
 

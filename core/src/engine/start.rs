@@ -52,7 +52,8 @@ impl Local {
         let create = Create {
             instance: slot.id.clone(),
             header: prepared.header.clone(),
-            input: ask.input.clone(),
+            // A first turn that continues as new brings the next execution's input.
+            input: prepared.turn.input.clone().unwrap_or_else(|| ask.input.clone()),
             output: prepared.turn.output.clone(),
             custom_status: prepared.turn.custom_status.clone(),
             append: prepared.turn.append.clone(),
@@ -79,8 +80,12 @@ impl Local {
                 reply_to(ask.reply, answer);
             }
             Err(trouble) => {
-                self.release(prepared.cover).await;
-                reply_to(ask.reply, Err(trouble.into()));
+                // It may have landed all the same: then it is ours by its life, and somebody has to drive it.
+                let there = self.shared.ports.store.load(&slot.id, None).await;
+                let landed = matches!(there, Ok(Some(loaded)) if loaded.header.incarnation == ask.incarnation);
+                slot.state.borrow_mut().look_inbox = true;
+                self.unsettled(slot, prepared);
+                reply_to(ask.reply, if landed { Ok(()) } else { Err(trouble.into()) });
             }
         }
     }

@@ -53,7 +53,7 @@ impl std::fmt::Debug for Live {
 }
 
 impl Live {
-    /// Replays a stored instance.
+    /// Brings a stored instance into memory, by replaying it.
     ///
     /// # Errors
     /// [`TurnFault`] if the code does not match the history, panics on it, or is missing.
@@ -65,6 +65,14 @@ impl Live {
         }
         let history = app.check_turns.then(|| stored.history.to_vec());
         Ok(Self { app: app.clone(), instance: instance.clone(), header: stored.header.clone(), input: stored.input.clone(), machine, history })
+    }
+
+    /// Runs a whole stored history through this build, ended or not: what a test does with histories that are kept as files, before a deploy.
+    ///
+    /// # Errors
+    /// [`TurnFault`] as [`Live::load`].
+    pub fn replay(app: &Arc<App>, instance: &InstanceId, stored: &Stored<'_>) -> Result<(), TurnFault> {
+        Machine::new(blueprint(app, instance, stored.header, stored.input)).replay(stored.history)
     }
 
     /// The header, as the last turn left it.

@@ -44,6 +44,8 @@ impl Live {
         let mut live = Self::load(app, instance, &Stored { header: &header, input: stored.input, history: &history })?;
         let mut draft = live.new_draft(input);
         draft.header.epoch += 1;
+        // Left over at the failure, and asked for again now.
+        draft.header.orphans.retain(|orphan| orphan.execution != header.execution || !live.machine.state().is_open(orphan.sequence));
         live.header = base;
         draft.to_run = live.machine.state().runnable_activities();
         let mut failed = Vec::new();

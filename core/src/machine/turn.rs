@@ -349,9 +349,6 @@ impl Live {
     /// An instance that has ended only writes down what still came.
     fn after_end(&mut self, mut draft: Draft, input: &TurnInput<'_>) -> Turn {
         for message in input.inbox.iter().chain(input.direct) {
-            if let MessageBody::ActivityEnded { execution, sequence, .. } = &message.body {
-                draft.header.orphans.retain(|orphan| (orphan.execution, orphan.sequence) != (*execution, *sequence));
-            }
             unprocessed(&mut draft, message);
         }
         self.finish(draft, input, input.inbox.len(), input.direct.len())
@@ -360,11 +357,13 @@ impl Live {
     /// Makes the header and the commit out of what was written down.
     pub(super) fn finish(&mut self, mut draft: Draft, input: &TurnInput<'_>, taken: usize, direct_taken: usize) -> Turn {
         let orphans_ended = input.direct.iter().chain(input.inbox).filter_map(|m| match &m.body {
-            MessageBody::ActivityEnded { execution, sequence, .. } if *execution != self.header.execution => Some((*execution, *sequence)),
+            MessageBody::ActivityEnded { execution, epoch, sequence, .. } => Some((*execution, *epoch, *sequence)),
             _ => None,
         });
-        for (execution, sequence) in orphans_ended {
-            draft.header.orphans.retain(|orphan| (orphan.execution, orphan.sequence) != (execution, sequence));
+        if !draft.header.orphans.is_empty() {
+            for ended in orphans_ended {
+                draft.header.orphans.retain(|orphan| (orphan.execution, orphan.epoch, orphan.sequence) != ended);
+            }
         }
         let custom_status = self.machine.state().custom_status.take();
         let changed = taken > 0 || !draft.append.is_empty() || draft.header != self.header || custom_status.is_some() || self.header.fault.is_some();

@@ -72,13 +72,11 @@ pub struct Setup {
     pub live: usize,
     /// No other process owns the store.
     pub exclusive: bool,
-    /// After a crash, due instances are found by their alarms alone.
-    pub alarms_only: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { seed: 1, delivers_atomically: true, shards: 2, live: 100, exclusive: true, alarms_only: false }
+        Self { seed: 1, delivers_atomically: true, shards: 2, live: 100, exclusive: true }
     }
 }
 
@@ -131,10 +129,9 @@ impl Sim {
         for instance in memory.runnable() {
             self.engine.look(&instance, true);
         }
-        if !self.setup.alarms_only {
-            let due = memory.due().into_iter().filter(|(at, _)| *at <= self.world.now());
-            due.for_each(|(_, instance)| self.engine.look(&instance, true));
-        }
+        // Alarms that rang and were not seen to the end ring again; later ones survive by themselves.
+        let due = memory.due().into_iter().filter(|(at, _)| *at <= self.world.now());
+        due.for_each(|(_, instance)| self.engine.look(&instance, true));
         for request in &mut self.requests {
             request.running = false;
         }
@@ -148,6 +145,16 @@ impl Sim {
             if loaded.1.header.fault.is_some() {
                 self.engine.look(&loaded.0, true);
             }
+        }
+    }
+
+    /// The host gives up the shard of an instance, and begins another in its place.
+    pub fn replace_shard_of(&mut self, id: &str) {
+        let id = InstanceId::new(id).unwrap();
+        let shard = self.engine.replace_shard(self.engine.shard_of(&id));
+        self.tasks.push(run(shard));
+        for instance in self.store.inner().memory().runnable() {
+            self.engine.look(&instance, true);
         }
     }
 
@@ -307,7 +314,7 @@ impl Sim {
             assert!(!header.has_work(), "{id}: work is left behind: {header:#?} {:#?}", events());
             assert!(header.due().is_none_or(|at| at > self.world.now()), "{id}: a timer is left behind: {header:#?}");
             let stored = Stored { header, input: &loaded.input, history: &loaded.events };
-            let live = Live::load(&self.app, &id, &stored);
+            let live = Live::replay(&self.app, &id, &stored);
             assert!(live.is_ok(), "{id}: a cold replay gives a fault: {:?} {:#?}", live.err(), events());
         }
         self.check_activities();
@@ -344,12 +351,13 @@ fn boot(world: &Arc<World>, store: &FaultyStore<RecordedStore>, app: &Arc<App>, 
     };
     let config = EngineConfig { shards: setup.shards, live_per_shard: setup.live, exclusive: setup.exclusive, claim: Duration::from_secs(60) };
     let (engine, shards) = Engine::new(app.clone(), ports, config);
-    let task = |shard: durable::Shard| Task {
-        future: Box::pin(async move {
-            shard.run().await;
-            Done::Shard
-        }),
-        woken: Arc::new(Flag(AtomicBool::new(true))),
-    };
-    (engine, shards.into_iter().map(task).collect())
+    (engine, shards.into_iter().map(run).collect())
+}
+
+fn run(shard: durable::Shard) -> Task {
+    let future = Box::pin(async move {
+        shard.run().await;
+        Done::Shard
+    });
+    Task { future, woken: Arc::new(Flag(AtomicBool::new(true))) }
 }

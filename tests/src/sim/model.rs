@@ -8,7 +8,7 @@ use durable::Timestamp;
 use durable::history::Event;
 use serde_json::{Value, json};
 
-use super::program::{Part, Program};
+use super::program::{Part, Program, inside};
 
 /// What a program waits for, or came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -245,7 +245,7 @@ impl Node {
             }
             Self::Map { body, offset, next, items, at_most, running, values, seen } => loop {
                 while *next < *items && running.len() < *at_most {
-                    running.push((*next, Some(Self::of(body, *offset + *next))));
+                    running.push((*next, Some(Self::of(body, inside(*offset, *next)))));
                     *next += 1;
                 }
                 if running.is_empty() {

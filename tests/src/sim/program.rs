@@ -127,7 +127,7 @@ fn run(ctx: Context, part: Part, offset: u32) -> Running {
                 json!({ "won": won, "v": value? })
             }
             Part::Map { items, at_most, body } => {
-                let all = ctx.map(0..items, |ctx, item| run(ctx, (*body).clone(), offset + item)).at_most(at_most).await;
+                let all = ctx.map(0..items, |ctx, item| run(ctx, (*body).clone(), inside(offset, item))).at_most(at_most).await;
                 Value::from(all.into_iter().collect::<Result<Vec<_>, _>>()?)
             }
             Part::Child { mut program } => {
@@ -149,6 +149,12 @@ fn run(ctx: Context, part: Part, offset: u32) -> Running {
             }
         })
     })
+}
+
+/// What is added to the labels inside of an item of a map.
+#[must_use]
+pub const fn inside(offset: u32, item: u32) -> u32 {
+    offset * 5 + item + 1
 }
 
 /// A time that bears a label in its microseconds.
@@ -181,8 +187,8 @@ impl<'a> Generator<'a> {
     }
 
     fn label(&mut self) -> u32 {
-        // Room for the items of two maps, one in the other.
-        self.labels += 20;
+        // Room for the items of two maps, one in the other: see `inside`.
+        self.labels += 30;
         self.labels
     }
 

@@ -31,6 +31,8 @@ struct State {
     crash: bool,
     slowest_call: Duration,
     slowest_activity: Duration,
+    /// Activities that take exactly this long.
+    slow: BTreeMap<String, Duration>,
     /// How many attempts of each effect were begun, by its text.
     runs: BTreeMap<String, u32>,
     covers: BTreeMap<u64, InstanceId>,
@@ -50,6 +52,7 @@ impl World {
             crash: false,
             slowest_call: Duration::ZERO,
             slowest_activity: Duration::from_millis(100),
+            slow: BTreeMap::new(),
             runs: BTreeMap::new(),
             covers: BTreeMap::new(),
         })))
@@ -83,6 +86,11 @@ impl World {
     /// Activities take up to this long.
     pub fn slow_activities(&self, slowest: Duration) {
         self.state().slowest_activity = slowest;
+    }
+
+    /// The activity of this name takes exactly this long.
+    pub fn slow(&self, activity: &str, takes: Duration) {
+        self.state().slow.insert(activity.to_owned(), takes);
     }
 
     /// The process dies as soon as the code that runs now comes back.
@@ -277,7 +285,8 @@ impl Dispatch for Process {
             *state.runs.entry(task.effect.to_string()).or_default() += 1;
             let longest = u64::try_from(state.slowest_activity.as_micros()).unwrap_or(u64::MAX);
             let takes = state.random.below(longest.max(1));
-            state.now.after(Duration::from_micros(takes))
+            let takes = state.slow.get(&task.name).copied().unwrap_or(Duration::from_micros(takes));
+            state.now.after(takes)
         };
         let (world, app) = (self.world.clone(), self.app.clone());
         Box::pin(async move {
