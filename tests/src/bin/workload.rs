@@ -19,14 +19,20 @@ async fn double(n: u64) -> Result<u64, Failure> {
     Ok(2 * n)
 }
 
-/// Takes this many milliseconds, and says so in a file if `ATTEMPTS` names one.
-#[activity]
-async fn slow(millis: u64) -> Result<u64, Failure> {
+/// Says in a file that an attempt has begun, if `ATTEMPTS` names one.
+fn note(millis: u64) -> Result<(), Failure> {
     if let Ok(path) = std::env::var("ATTEMPTS") {
         let line = format!("{millis}\n");
         let written = std::fs::File::options().create(true).append(true).open(path).and_then(|mut file| std::io::Write::write_all(&mut file, line.as_bytes()));
         written.map_err(|e| Failure::new("Io", e.to_string()))?;
     }
+    Ok(())
+}
+
+/// Takes this many milliseconds.
+#[activity]
+async fn slow(millis: u64) -> Result<u64, Failure> {
+    note(millis)?;
     tokio::time::sleep(Duration::from_millis(millis)).await;
     Ok(millis)
 }
@@ -34,6 +40,7 @@ async fn slow(millis: u64) -> Result<u64, Failure> {
 /// Takes this many milliseconds, and the whole thread with it.
 #[activity]
 async fn blocking(millis: u64) -> Result<u64, Failure> {
+    note(millis)?;
     std::thread::sleep(Duration::from_millis(millis));
     Ok(millis)
 }
@@ -80,6 +87,12 @@ async fn sleeper(ctx: Context, seconds: f64) -> Result<String, Error> {
     Ok("woke".to_owned())
 }
 
+#[orchestrator]
+async fn waits_for_child(ctx: Context, seconds: f64) -> Result<String, Error> {
+    let id = format!("child-of-{}", ctx.instance_id());
+    ctx.sub_orchestration(sleeper, seconds).instance_id(id).await
+}
+
 /// What has been collected so far.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Collected {
@@ -109,6 +122,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .orchestrator(fan_out)
         .orchestrator(tree)
         .orchestrator(sleeper)
+        .orchestrator(waits_for_child)
         .orchestrator(collect)
         .activity(log_activity)
         .activity(double)

@@ -8,6 +8,7 @@ mod http;
 mod process;
 mod random;
 mod server;
+mod webhook;
 
 use std::time::{Duration, Instant};
 
@@ -15,9 +16,10 @@ use serde_json::Value;
 
 pub use build::{misbehaving, template, workload};
 pub use http::{Answer, Http};
-pub use process::{asleep, processor_ticks, voluntary_switches};
+pub use process::{asleep, processor_ticks, switches, switches_since};
 pub use random::Random;
 pub use server::{Folder, Launch, Refused, Server};
+pub use webhook::{Push, Webhook};
 
 /// How long anything may take that ought to happen at once. A slow machine needs some of it; a failing test all of it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
