@@ -35,5 +35,11 @@ pub const INBOX_BYTES: usize = 16 * 1024 * 1024;
 /// Ids of external messages that the header remembers.
 pub const RING: usize = 32;
 
+/// How long ids of keyed messages are remembered.
+pub const KEYED_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// How many ids of keyed messages an instance remembers at most; the oldest go first.
+pub const KEYED_IDS: usize = 1_000;
+
 /// Automatic tries of a faulted instance on one build; then only another build or a person drives it.
 pub const FAULT_TRIES: u32 = 10;

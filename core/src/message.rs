@@ -38,6 +38,11 @@ pub struct Message {
     /// What it says.
     #[n(3)]
     pub body: MessageBody,
+    /// True if its id follows from a key that the caller gave and may repeat: the receiver's store remembers it for
+    /// [`crate::limits::KEYED_FOR`], not only as long as the header's ring does.
+    #[n(4)]
+    #[cbor(default)]
+    pub keyed: bool,
 }
 
 /// What a message says.

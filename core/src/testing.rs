@@ -77,7 +77,7 @@ impl Entry {
 impl World {
     fn message(&mut self, body: MessageBody) -> Message {
         self.messages += 1;
-        Message { id: MessageId(self.messages.to_be_bytes()), arrived: self.now, sender: None, body }
+        Message { id: MessageId(self.messages.to_be_bytes()), arrived: self.now, sender: None, keyed: false, body }
     }
 
     fn put(&mut self, to: &InstanceId, life: Option<Incarnation>, message: Message) {

@@ -77,7 +77,7 @@ pub fn raised(n: u64) -> Message {
 /// An external event with the `n`th message id and this data.
 #[must_use]
 pub fn raised_with(n: u64, data: Payload) -> Message {
-    Message { id: message_id(n), arrived: at(0), sender: None, body: MessageBody::EventRaised { name: "approval".into(), data } }
+    Message { id: message_id(n), arrived: at(0), sender: None, keyed: false, body: MessageBody::EventRaised { name: "approval".into(), data } }
 }
 
 /// A message from another instance. Its id follows from sender and number, as with real ones.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use durable::header::{Delivery, Header};
 use durable::history::EventBytes;
-use durable::ids::Incarnation;
+use durable::ids::{Incarnation, MessageId};
 use durable::message::{Message, Sender};
 use durable::ports::{
     Commit, CommitOutcome, Committed, Create, Created, Delivered, Known, ListQuery, Loaded, Page, PageToken, PortFuture, Purge, ReusePolicy, StatusRecord,
@@ -48,6 +48,8 @@ struct Row {
     inbox: Vec<Message>,
     /// The highest number consumed, for each sender and life of it.
     senders: BTreeMap<(InstanceId, Incarnation), u64>,
+    /// Ids of keyed messages, oldest first.
+    keys: Vec<(MessageId, Timestamp)>,
 }
 
 /// What a commit is handed back from the load or commit before.
@@ -225,6 +227,7 @@ impl State {
             events: Vec::new(),
             inbox: Vec::new(),
             senders: BTreeMap::new(),
+            keys: Vec::new(),
         }
     }
 
@@ -268,6 +271,7 @@ impl State {
         if row.is_full_for(message) {
             return Delivered::Full;
         }
+        row.remember_key(message);
         row.inbox.push(through_stored_form(message));
         Delivered::Delivered
     }
@@ -295,10 +299,14 @@ impl Row {
         let header = self.header();
         if incarnation.is_some_and(|life| life != header.incarnation) {
             Some(Delivered::NotFound)
+        } else if header.in_ring(&message.id)
+            || self.inbox.iter().any(|m| m.id == message.id)
+            || self.has_number(message.sender.as_ref())
+            || self.has_key(message)
+        {
+            Some(Delivered::Duplicate)
         } else if header.status.is_terminal() {
             Some(Delivered::Finished)
-        } else if header.in_ring(&message.id) || self.inbox.iter().any(|m| m.id == message.id) || self.has_number(message.sender.as_ref()) {
-            Some(Delivered::Duplicate)
         } else {
             None
         }
@@ -315,6 +323,19 @@ impl Row {
                 .iter()
                 .filter_map(|m| m.sender.as_ref())
                 .any(|s| s.instance == sender.instance && s.incarnation == sender.incarnation && sender.number <= s.number)
+    }
+
+    fn has_key(&self, message: &Message) -> bool {
+        message.keyed && self.keys.iter().any(|(id, at)| *id == message.id && message.arrived < at.after(limits::KEYED_FOR))
+    }
+
+    fn remember_key(&mut self, message: &Message) {
+        if message.keyed {
+            self.keys.push((message.id, message.arrived));
+            self.keys.retain(|(_, at)| message.arrived < at.after(limits::KEYED_FOR));
+            let surplus = self.keys.len().saturating_sub(limits::KEYED_IDS);
+            self.keys.drain(..surplus);
+        }
     }
 
     fn remember_sender(&mut self, message: &Message) {

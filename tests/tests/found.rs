@@ -1,10 +1,12 @@
 //! What the random suites found, each as a story of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that something is wrong")]
+
 use std::time::Duration;
 
 use durable::header::RuntimeStatus;
 use durable::ids::MessageId;
-use durable::{ActivityContext, App, AppBuilder, Context, Error, EventName, Failure, Next, activity, boxed, orchestrator, race};
+use durable::{ActivityContext, App, AppBuilder, ClientError, Context, Error, EventName, Failure, Next, activity, boxed, orchestrator, race};
 use durable_tests::faulty::{Decision, Op, Plan};
 use durable_tests::sim::{Setup, Sim};
 use serde_json::{Value, json};
@@ -270,4 +272,60 @@ fn after_store_trouble_one_shard_drives_an_instance_once() {
     assert_eq!(sim.output("a"), json!("done"));
     let header = sim.header("a");
     assert_eq!(sim.world.runs_of(&format!("a/{}/0/0/2", header.incarnation)), 1);
+}
+
+#[test]
+fn a_rewind_of_an_instance_that_has_not_failed_is_refused() {
+    let mut sim = sim(checked().orchestrator(two_events));
+    sim.start("two_events", "a", &json!(null));
+    let id = durable::InstanceId::new("a").unwrap();
+    let asked = sim.ask(S, move |client| {
+        let id = id.clone();
+        Box::pin(async move { client.rewind(&id, "why not").await })
+    });
+    sim.run();
+    assert!(matches!(sim.answer(asked), Some(Err(ClientError::NotFailed { status: RuntimeStatus::Running, .. }))), "{:?}", sim.answer(asked));
+    assert_eq!(sim.header("a").revision, 1);
+}
+
+const MANY: u64 = durable::limits::INBOX_MESSAGES as u64 + 100;
+
+#[orchestrator]
+async fn takes_many(ctx: Context) -> Result<u64, Error> {
+    let mut events = ctx.events::<u64>(EventName::new("n"));
+    for _ in 0..MANY {
+        events.next().await?;
+    }
+    events.next().await
+}
+
+#[orchestrator]
+async fn sends_one(ctx: Context) -> Result<(), Error> {
+    let to = durable::InstanceId::new("b").map_err(Error::from)?;
+    ctx.send_event::<u64>(&to, EventName::new("n"), 4_711)?;
+    Ok(())
+}
+
+#[test]
+fn what_an_instance_sends_to_a_full_inbox_waits_and_is_not_lost() {
+    let setup = || Setup { delivers_atomically: false, ..Setup::default() };
+    let mut sim = Sim::new(App::builder().build_id("1").orchestrator(takes_many).orchestrator(sends_one).build().unwrap(), setup());
+    sim.start("takes_many", "b", &json!(null));
+    sim.run();
+    // A build that cannot drive it: messages collect.
+    sim.deploy(App::builder().build_id("2").orchestrator(sends_one).build().unwrap());
+    let number = |n: u64| MessageId(u128::from(n + 1).to_be_bytes());
+    for n in 0..MANY {
+        sim.raise(NOW, "b", "n", &n, number(n));
+    }
+    sim.pass(S * 10);
+    assert_eq!(sim.stored("b").unwrap().inbox.len(), durable::limits::INBOX_MESSAGES);
+    sim.start("sends_one", "a", &json!(null));
+    sim.pass(S * 10);
+    assert_eq!(sim.header("a").outbox.len(), 1);
+    sim.deploy(App::builder().build_id("3").orchestrator(takes_many).orchestrator(sends_one).build().unwrap());
+    sim.run();
+    assert!(sim.header("a").outbox.is_empty());
+    assert_eq!(sim.header("b").status, RuntimeStatus::Completed);
+    sim.check_quiet();
 }

@@ -4,6 +4,8 @@
 //! store call all follow from it. `DURABLE_MODEL_CASES` sets how many cases are run, `DURABLE_MODEL_SEED` runs one seed alone (it is printed
 //! when a case fails), `DURABLE_MODEL_FROM` is the first seed of a long run.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that something is wrong")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,7 +149,7 @@ impl Case {
     }
 
     /// Runs on, and gives every instance that waits for an event one, until all have ended.
-    fn to_the_end(&mut self) {
+    fn live_on(&mut self) {
         for round in 0..400 {
             self.sim.run();
             self.sim.check_quiet();
@@ -259,25 +261,28 @@ fn run(seed: u64, weather: Weather) {
         case.sim.start_after(after, "interpret", id, &program);
     }
     case.clients(&roots);
-    case.to_the_end();
+    case.live_on();
     case.sim.check_quiet();
     case.check_against_the_model();
     case.check_messages();
+    if case.sim.crashes == 0 {
+        assert_eq!(case.sim.world.covers(), [], "a safety net is left up");
+    }
 }
 
 #[test]
 fn programs_come_to_what_the_model_says_in_fair_weather() {
-    cases(150, |seed| run(seed, Weather::Fair));
+    cases(400, |seed| run(seed, Weather::Fair));
 }
 
 #[test]
 fn programs_come_to_what_the_model_says_where_calls_fail_and_races_are_lost() {
-    cases(150, |seed| run(seed, Weather::Rough));
+    cases(600, |seed| run(seed, Weather::Rough));
 }
 
 #[test]
 fn programs_come_to_what_the_model_says_where_the_process_dies_at_any_call() {
-    cases(250, |seed| run(seed, Weather::Deadly));
+    cases(1_000, |seed| run(seed, Weather::Deadly));
 }
 
 #[test]
@@ -288,7 +293,7 @@ fn one_seed_is_one_story() {
         let program = Generator::new(&mut random, vec!["p0".into()]).program();
         case.sim.start("interpret", "p0", &program);
         case.clients(&["p0".to_owned()]);
-        case.to_the_end();
+        case.live_on();
         case.sim.store.log()
     };
     assert_eq!(story(5), story(5));

@@ -4,6 +4,8 @@
 //! them again (after a change of the stored form that is meant, and only then):
 //! `DURABLE_RECORD_HISTORIES=1 cargo test -p durable-tests --test replay`, and look at what the difference says.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that something is wrong")]
+
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -283,7 +285,7 @@ fn message(event: &Event, header: &Header, arrived: Timestamp) -> Option<Message
         }
         _ => return None,
     };
-    Some(Message { id, arrived, sender: None, body })
+    Some(Message { id, arrived, sender: None, keyed: false, body })
 }
 
 fn check(name: &str) {

@@ -1,6 +1,8 @@
 //! The crash walk: every scenario is killed before and after each of its store calls, on a store that delivers in the commit and on one with
 //! an outbox; then a new process goes on, clients ask again, and the scenario must end as if nothing had happened.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that something is wrong")]
+
 mod scenario;
 
 use scenario::{Story, walk};

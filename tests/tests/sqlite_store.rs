@@ -1,4 +1,5 @@
 //! The embedded store keeps every promise of the Store port, and gives the same results as the store in memory.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
 
 use std::sync::Arc;
 

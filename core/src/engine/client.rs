@@ -233,13 +233,29 @@ impl Client {
         }
     }
 
-    /// Raises an external event. When this returns, the event is durable.
+    /// Raises an external event. When this returns, the event is durable. Repeating it at once under the same `id` raises it once (the last
+    /// [`limits::RING`] ids that an instance took are known); see [`Client::raise_event_once`] for repeats that may come later.
     ///
     /// # Errors
     /// [`ClientError`] says why it was not accepted.
     pub async fn raise_event(&self, instance: &InstanceId, name: &str, data: Payload, id: Option<MessageId>) -> Result<(), ClientError> {
         check_size("the event's data", &data)?;
         self.send(instance, MessageBody::EventRaised { name: name.to_owned(), data }, id).await
+    }
+
+    /// Raises an external event under a key of the caller's: repeating it within a day raises it once (the last [`limits::KEYED_IDS`] keys of
+    /// an instance are known). Costs one write more than [`Client::raise_event`].
+    ///
+    /// # Errors
+    /// [`ClientError`] says why it was not accepted.
+    pub async fn raise_event_once(&self, instance: &InstanceId, name: &str, data: Payload, key: &str) -> Result<(), ClientError> {
+        self.check_stopping()?;
+        check_size("the event's data", &data)?;
+        let id = MessageId(xxhash_rust::xxh3::xxh3_128(key.as_bytes()).to_be_bytes());
+        let body = MessageBody::EventRaised { name: name.to_owned(), data };
+        let message = Message { id, arrived: self.shared.ports.clock.now(), sender: None, keyed: true, body };
+        // Only the store knows the keys of a day: it decides, before any turn takes the message.
+        self.deliver_plain(instance, message).await
     }
 
     /// Ends an instance now; its awaited sub-orchestrations too.
@@ -291,7 +307,7 @@ impl Client {
     async fn send(&self, instance: &InstanceId, body: MessageBody, id: Option<MessageId>) -> Result<(), ClientError> {
         self.check_stopping()?;
         let id = id.unwrap_or_else(|| self.shared.message_id());
-        let message = Message { id, arrived: self.shared.ports.clock.now(), sender: None, body };
+        let message = Message { id, arrived: self.shared.ports.clock.now(), sender: None, keyed: false, body };
         let rewinds = matches!(message.body, MessageBody::Rewind { .. });
         let (reply, answer) = oneshot::channel();
         let ask = Ask::Send { instance: instance.clone(), message: message.clone(), reply };

@@ -149,8 +149,8 @@ impl Local {
         };
         let header = &loaded.header;
         let status = header.status;
-        if !header.outbox.is_empty() {
-            // Handing on needs no user code.
+        if !header.outbox.is_empty() && (status.is_terminal() || header.fault.is_some()) {
+            // Handing on needs no user code, and there may be none that runs.
             self.clear_outbox(slot, header, loaded.token).await?;
             slot.state.borrow_mut().look = true;
             return Ok(None);
@@ -224,7 +224,8 @@ impl Local {
 
     /// One turn of a live instance, if there is a reason for one.
     async fn advance(self: &Rc<Self>, slot: &Rc<Slot>, mut resident: Resident) -> Result<Step, StoreError> {
-        if !resident.live.header().outbox.is_empty() {
+        let turn_first = std::mem::take(&mut slot.state.borrow_mut().turn_first);
+        if !resident.live.header().outbox.is_empty() && !turn_first {
             return self.hand_on(slot, resident).await;
         }
         if resident.live.header().status.is_terminal() {
@@ -232,6 +233,9 @@ impl Local {
         }
         let (direct, replies) = self.take_queue(slot, &resident);
         if !self.needs_turn(&resident, &direct) {
+            if !resident.live.header().outbox.is_empty() {
+                return self.hand_on(slot, resident).await;
+            }
             if std::mem::take(&mut slot.state.borrow_mut().look_tasks) {
                 self.run_what_is_left(slot, &resident.live);
             }
@@ -348,6 +352,10 @@ impl Local {
             if queued.life.is_some_and(|meant| meant != life) {
                 continue;
             }
+            if matches!(queued.message.body, MessageBody::Rewind { .. }) {
+                queued.answer(Err(ClientError::NotFailed { instance: slot.id.clone(), status: resident.live.header().status }));
+                continue;
+            }
             taken.0.push(queued.message);
             taken.1.push((queued.life, queued.reply));
         }
@@ -441,8 +449,8 @@ impl Local {
     /// A turn was abandoned: what waits for the instance is stored, and the fault recorded beside an untouched history.
     pub(super) async fn fault(self: &Rc<Self>, slot: &Rc<Slot>, stored: Header, token: Token, fault: &TurnFault) -> Result<(), StoreError> {
         tracing::error!(instance = %slot.id, kind = ?fault.kind, "{fault}");
-        if self.terminate_asked(slot, &[]) {
-            // It is ended by the next step, which finds the fault recorded.
+        if self.terminate_asked(slot, &[]) || !stored.outbox.is_empty() {
+            // The next step finds the fault recorded, and does what needs no code.
             slot.state.borrow_mut().look = true;
         }
         self.store_queue_plainly(slot, stored.status).await?;

@@ -11,10 +11,10 @@ use super::drive::{NotLanded, Reply, Step, put_back, reply_to};
 use super::shard::Local;
 use super::slot::{Queued, Resident, RunKey, Slot};
 use crate::header::{ActivityTask, Delivery, Header, RuntimeStatus};
-use crate::ids::MessageId;
+use crate::ids::{Incarnation, MessageId};
 use crate::machine::{Live, Rewound, Stored, Turn};
 use crate::message::{Message, MessageBody, Outcome};
-use crate::ports::{AlarmKey, Commit, CommitOutcome, Committed, Create, Created, Handle, Loaded, ReusePolicy, StoreError, Token};
+use crate::ports::{AlarmKey, Commit, CommitOutcome, Committed, Create, Created, Delivered, Handle, Loaded, ReusePolicy, StoreError, Token};
 use crate::{Failure, InstanceId, Timestamp};
 
 /// A turn with everything done that must come before its commit.
@@ -154,7 +154,7 @@ impl Local {
             let effect = &task.effect;
             let body =
                 MessageBody::ActivityEnded { execution: effect.execution, epoch: effect.epoch, sequence: effect.sequence, attempt: task.attempt, outcome };
-            let message = Message { id: MessageId::of_effect(effect, task.attempt), arrived: local.shared.ports.clock.now(), sender: None, body };
+            let message = Message { id: MessageId::of_effect(effect, task.attempt), arrived: local.shared.ports.clock.now(), sender: None, keyed: false, body };
             {
                 let mut state = slot.state.borrow_mut();
                 state.running.remove(&key);
@@ -180,8 +180,7 @@ impl Local {
             match delivery {
                 Delivery::Start { instance, header, input, if_refused } => self.hand_on_start(slot, base, instance, header, input, if_refused.as_ref()).await?,
                 Delivery::Message { to, incarnation, message } => {
-                    self.shared.ports.store.deliver(to, *incarnation, message.clone()).await?;
-                    self.shared.look(to, true);
+                    self.hand_over(slot, to, *incarnation, message.clone()).await?;
                 }
             }
         }
@@ -237,6 +236,18 @@ impl Local {
         }
     }
 
+    /// One message to another instance. Where there is no room it stays in the outbox, with what is behind it: nobody else would send it.
+    async fn hand_over(&self, slot: &Slot, to: &InstanceId, incarnation: Option<Incarnation>, message: Message) -> Result<(), StoreError> {
+        let delivered = self.shared.ports.store.deliver(to, incarnation, message).await?;
+        self.shared.look(to, true);
+        if delivered == Delivered::Full {
+            slot.state.borrow_mut().turn_first = true;
+            let why = format!("instance `{to}` has as many messages as it may, what `{}` sends it has to wait", slot.id);
+            return Err(StoreError::Unavailable(why));
+        }
+        Ok(())
+    }
+
     async fn hand_on_start(
         &self,
         slot: &Slot,
@@ -260,15 +271,13 @@ impl Local {
             Created::Created(_) => {}
             Created::Exists(there) if there.header.incarnation != header.incarnation => {
                 if let Some(message) = if_refused {
-                    self.shared.ports.store.deliver(&slot.id, Some(parent.incarnation), message.clone()).await?;
-                    self.shared.look(&slot.id, true);
+                    self.hand_over(slot, &slot.id, Some(parent.incarnation), message.clone()).await?;
                 }
             }
             // Started before. If it has ended since, its parent may have missed that.
             Created::Exists(there) => {
                 if let Some(message) = end_of_child(&there, child) {
-                    self.shared.ports.store.deliver(&slot.id, Some(parent.incarnation), message).await?;
-                    self.shared.look(&slot.id, true);
+                    self.hand_over(slot, &slot.id, Some(parent.incarnation), message).await?;
                 }
             }
         }
@@ -335,7 +344,7 @@ impl Local {
     async fn rewind_child(&self, child: &InstanceId, reason: &str) -> Result<(), ClientError> {
         let (reply, answer) = oneshot::channel();
         let body = MessageBody::Rewind { reason: reason.to_owned() };
-        let message = Message { id: self.shared.message_id(), arrived: self.shared.ports.clock.now(), sender: None, body };
+        let message = Message { id: self.shared.message_id(), arrived: self.shared.ports.clock.now(), sender: None, keyed: false, body };
         if !self.shared.ask(child, Ask::Send { instance: child.clone(), message, reply }) {
             return Err(ClientError::Stopping);
         }
@@ -355,5 +364,5 @@ fn end_of_child(child: &Loaded, id: &InstanceId) -> Option<Message> {
     };
     let body = MessageBody::ChildEnded { execution: parent.execution, sequence: parent.sequence, child: id.clone(), outcome };
     let text = format!("{}/{}/{}", header.incarnation, header.execution, header.revision);
-    Some(Message { id: MessageId(xxhash_rust::xxh3::xxh3_128(text.as_bytes()).to_be_bytes()), arrived: header.updated, sender: None, body })
+    Some(Message { id: MessageId(xxhash_rust::xxh3::xxh3_128(text.as_bytes()).to_be_bytes()), arrived: header.updated, sender: None, keyed: false, body })
 }

@@ -68,6 +68,8 @@ pub(super) struct SlotState {
     pub look_tasks: bool,
     /// A later look is planned already.
     pub look_planned: bool,
+    /// A receiver had no room: a turn of our own goes first, so that two full inboxes never wait for each other.
+    pub turn_first: bool,
     pub driving: bool,
     pub running: HashSet<RunKey>,
     /// Safety nets that are up.

@@ -42,7 +42,7 @@ pub fn terminate_without_code(app: &App, instance: &InstanceId, stored: &Stored<
     let mut send = |header: &mut Header, to: InstanceId, life: Incarnation, id: MessageId, body: MessageBody| {
         header.sent += 1;
         let sender = Sender { instance: instance.clone(), incarnation: header.incarnation, number: header.sent };
-        deliveries.push(Delivery::Message { to, incarnation: Some(life), message: Message { id, arrived: now, sender: Some(sender), body } });
+        deliveries.push(Delivery::Message { to, incarnation: Some(life), message: Message { id, arrived: now, sender: Some(sender), keyed: false, body } });
     };
     for (effect, child) in open_children(instance, &header, &events) {
         let body = MessageBody::Terminate { reason: format!("the parent instance `{instance}` was terminated") };

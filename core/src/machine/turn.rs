@@ -255,7 +255,7 @@ impl Live {
     pub(super) fn outgoing(&self, draft: &mut Draft, id: MessageId, body: MessageBody) -> Message {
         draft.header.sent += 1;
         let sender = Sender { instance: self.instance.clone(), incarnation: self.header.incarnation, number: draft.header.sent };
-        Message { id, arrived: draft.now, sender: Some(sender), body }
+        Message { id, arrived: draft.now, sender: Some(sender), keyed: false, body }
     }
 
     pub(super) fn start_child(&self, now: Timestamp, child: NewChild) -> Delivery {
@@ -267,7 +267,7 @@ impl Live {
         let if_refused = awaited.then(|| {
             let failure = Failure::new("InstanceInUse", format!("instance `{instance}` exists already and has not ended"));
             let body = MessageBody::ChildEnded { execution, sequence, child: instance.clone(), outcome: Outcome::Failed(failure) };
-            Message { id: MessageId::of_effect(&self.machine.state().effect(sequence), u32::MAX), arrived: now, sender: None, body }
+            Message { id: MessageId::of_effect(&self.machine.state().effect(sequence), u32::MAX), arrived: now, sender: None, keyed: false, body }
         });
         Delivery::Start { instance, header: Box::new(header), input, if_refused }
     }

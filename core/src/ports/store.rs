@@ -214,7 +214,7 @@ pub enum CommitOutcome {
 pub enum Delivered {
     /// It stands in the inbox, durably.
     Delivered,
-    /// A message with this id, or with this or a higher number from this sender, has been taken or stands in the inbox. This goes before
+    /// A message with this id (a keyed one within [`crate::limits::KEYED_FOR`]), or with this or a higher number from this sender, has been taken or stands in the inbox. This goes before
     /// `Finished`: whoever repeats a message that was taken is told so.
     Duplicate,
     /// No such instance, or not that life.

@@ -1,5 +1,6 @@
 //! One instance on a table: turns are made by hand, with time and messages as the test says.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +51,7 @@ impl Bench {
 
     pub fn message(&mut self, body: MessageBody) -> Message {
         self.messages += 1;
-        Message { id: MessageId(u128::from(self.messages).to_be_bytes()), arrived: self.now, sender: None, body }
+        Message { id: MessageId(u128::from(self.messages).to_be_bytes()), arrived: self.now, sender: None, keyed: false, body }
     }
 
     pub fn event(&mut self, name: &str, data: Value) -> Message {

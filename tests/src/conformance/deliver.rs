@@ -122,6 +122,44 @@ pub async fn a_senders_number_that_was_consumed_is_remembered(store: Subject) {
     }
 }
 
+/// The id of a keyed message is remembered for a day, whatever was taken since; that of another message only as long as the ring does.
+pub async fn a_key_is_remembered_for_a_day(store: Subject) {
+    created(&*store, start("a", 1)).await;
+    let keyed = |n, seconds| Message { keyed: true, arrived: at(seconds), ..raised(n) };
+    let day = 24 * 3600;
+    assert_eq!(deliver(&*store, "a", keyed(1, 1)).await, Delivered);
+    for n in 100..140 {
+        let loaded = load(&*store, "a").await;
+        Turn::on("a", &loaded).takes(loaded.inbox.len()).direct(raised(n)).append(vec![event(n)]).lands(&*store).await;
+    }
+    assert!(!load(&*store, "a").await.header.in_ring(&message_id(1)), "the ring has long forgotten it");
+    for (message, answer) in [(keyed(1, day), Duplicate), (keyed(2, day), Delivered), (keyed(1, day + 1), Delivered)] {
+        assert_eq!(deliver(&*store, "a", message).await, answer);
+    }
+}
+
+/// Of keyed messages the last thousand are remembered, and those of a former life are nobody's.
+pub async fn a_thousand_keys_are_remembered(store: Subject) {
+    created(&*store, start("a", 1)).await;
+    let keyed = |n: u64| Message { keyed: true, arrived: at(n as i64), ..raised(n) };
+    let count = limits::KEYED_IDS as u64 + 1;
+    for n in 1..=count {
+        assert_eq!(deliver(&*store, "a", keyed(n)).await, Delivered);
+        if n % 50 == 0 || n == count {
+            let loaded = load(&*store, "a").await;
+            let mut turn = Turn::on("a", &loaded).takes(loaded.inbox.len()).append(vec![event(n)]);
+            if n == count {
+                turn = turn.completes(text("1"));
+            }
+            turn.lands(&*store).await;
+        }
+    }
+    assert_eq!(deliver(&*store, "a", keyed(2)).await, Duplicate, "also when the instance has ended");
+    assert_eq!(deliver(&*store, "a", keyed(1)).await, Finished);
+    created(&*store, start("a", 2)).await;
+    assert_eq!(deliver(&*store, "a", keyed(2)).await, Delivered);
+}
+
 /// A number that was taken in the very commit that stored it is remembered as well, and the highest of a commit counts.
 pub async fn a_senders_number_that_was_fused_is_remembered(store: Subject) {
     created(&*store, start("a", 1)).await;

@@ -105,6 +105,8 @@ macro_rules! conformance_suite {
                 the_whole_ring_is_remembered
                 a_senders_number_in_the_inbox_makes_lower_ones_duplicates
                 a_senders_number_that_was_consumed_is_remembered
+                a_key_is_remembered_for_a_day
+                a_thousand_keys_are_remembered
                 a_senders_number_that_was_fused_is_remembered
                 a_remembered_number_never_goes_down
                 each_sender_and_each_life_of_it_has_its_own_numbers

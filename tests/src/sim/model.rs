@@ -12,6 +12,7 @@ use super::program::{Part, Program, inside};
 
 /// What a program waits for, or came to.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "the fields are told above")]
 pub enum Stand {
     /// It has not begun.
     New,

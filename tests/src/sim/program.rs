@@ -14,6 +14,7 @@ use crate::build::Random;
 
 /// A part of a program. Labels are below 1,000,000; those inside of a map are counted up by its items.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are what their names say")]
 pub enum Part {
     /// One after the other.
     Seq(Vec<Part>),

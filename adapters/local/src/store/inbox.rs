@@ -6,9 +6,9 @@
 //! Must never: touch the instance's own row, so that a delivery never makes a turn lose.
 
 use durable::ids::{Incarnation, InstanceId};
-use durable::limits;
 use durable::message::{Message, Sender};
 use durable::ports::Delivered;
+use durable::{Timestamp, limits};
 use rusqlite::{OptionalExtension, params};
 
 use super::db::{Db, Found, Waiting};
@@ -28,13 +28,19 @@ impl Db {
         {
             return Ok(Delivered::Full);
         }
-        match &message.sender {
-            None => self.put(target.n, message, &bytes)?,
-            Some(sender) => self.all_or_nothing(|db| {
-                db.note_sender(target.n, sender)?;
-                db.put(target.n, message, &bytes)
-            })?,
+        if message.sender.is_none() && !message.keyed {
+            self.put(target.n, message, &bytes)?;
+            return Ok(Delivered::Delivered);
         }
+        self.all_or_nothing(|db| {
+            if let Some(sender) = &message.sender {
+                db.note_sender(target.n, sender)?;
+            }
+            if message.keyed {
+                db.note_key(target.n, message)?;
+            }
+            db.put(target.n, message, &bytes)
+        })?;
         Ok(Delivered::Delivered)
     }
 
@@ -57,7 +63,7 @@ impl Db {
         }
         // Before "finished": one who repeats a message that was taken is told so, whatever came after.
         let waits = self.inboxes.get(&target.n).is_some_and(|inbox| inbox.waiting.iter().any(|waiting| waiting.id == message.id));
-        if waits || target.header.in_ring(&message.id) || self.has_had(target.n, message.sender.as_ref())? {
+        if waits || target.header.in_ring(&message.id) || self.has_had(target.n, message.sender.as_ref())? || self.has_key(target.n, message)? {
             return Ok(Some(Delivered::Duplicate));
         }
         Ok(target.header.status.is_terminal().then_some(Delivered::Finished))
@@ -68,6 +74,25 @@ impl Db {
         let mut select = self.conn.prepare_cached("SELECT number FROM senders WHERE instance = ?1 AND sender = ?2 AND incarnation = ?3")?;
         let highest: Option<i64> = select.query_row(params![n, sender.instance.as_str(), sender.incarnation.0], |row| row.get(0)).optional()?;
         Ok(highest.is_some_and(|highest| read::signed(sender.number) <= highest))
+    }
+
+    fn has_key(&self, n: i64, message: &Message) -> Res<bool> {
+        if !message.keyed {
+            return Ok(false);
+        }
+        let mut select = self.conn.prepare_cached("SELECT at FROM keys WHERE instance = ?1 AND message = ?2")?;
+        let at: Option<i64> = select.query_row(params![n, message.id.0], |row| row.get(0)).optional()?;
+        Ok(at.is_some_and(|at| message.arrived < Timestamp(at).after(limits::KEYED_FOR)))
+    }
+
+    /// Notes the id of a message that its sender may repeat, and forgets the oldest.
+    fn note_key(&self, n: i64, message: &Message) -> Res<()> {
+        let insert = "INSERT INTO keys (instance, message, at) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET at = excluded.at";
+        self.conn.prepare_cached(insert)?.execute(params![n, message.id.0, message.arrived.0])?;
+        let kept = i64::try_from(limits::KEYED_IDS).unwrap_or(i64::MAX);
+        let surplus = "DELETE FROM keys WHERE instance = ?1 AND at < (SELECT at FROM keys WHERE instance = ?1 ORDER BY at DESC LIMIT 1 OFFSET ?2 - 1)";
+        self.conn.prepare_cached(surplus)?.execute(params![n, kept])?;
+        Ok(())
     }
 
     /// Notes that an instance has been given this sender's message.

@@ -92,6 +92,8 @@ impl Db {
         } else {
             0
         };
+        // At most about a thousand of them.
+        self.conn.prepare_cached("DELETE FROM keys WHERE instance = ?1")?.execute([n])?;
         let sql = "DELETE FROM senders WHERE instance = ?1 AND (sender, incarnation) IN (SELECT sender, incarnation FROM senders WHERE instance = ?1 LIMIT ?2)";
         let senders = self.conn.prepare_cached(sql)?.execute([n, SENDERS_PER_STEP])?;
         Ok((chunks as i64) < CHUNKS_PER_STEP && (senders as i64) < SENDERS_PER_STEP)

@@ -103,6 +103,15 @@ CREATE TABLE senders (
     PRIMARY KEY (instance, sender, incarnation)
 ) STRICT, WITHOUT ROWID;
 
+-- Ids of messages whose callers may repeat them, for a day or a thousand of them.
+CREATE TABLE keys (
+    instance INTEGER NOT NULL,
+    message BLOB NOT NULL,
+    at INTEGER NOT NULL,             -- microseconds since 1970
+    PRIMARY KEY (instance, message)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX keys_at ON keys(instance, at);
+
 -- Instances that are gone and whose chunks and senders are still to be removed.
 CREATE TABLE leftovers (
     instance INTEGER PRIMARY KEY,

@@ -1,7 +1,7 @@
 //! Lists, and what a restart has to drive.
 
 use durable::header::{Fault, FaultKind};
-use durable::ports::{ListQuery, PageToken};
+use durable::ports::{ListQuery, PageToken, StoreError};
 
 use super::*;
 

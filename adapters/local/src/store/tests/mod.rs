@@ -87,7 +87,7 @@ pub fn create_of(name: &str) -> Create {
 
 pub fn message(sender: Option<durable::message::Sender>) -> Message {
     let id = MessageId([draw(), draw()].concat().try_into().unwrap());
-    Message { id, arrived: Timestamp(1), sender, body: MessageBody::EventRaised { name: "go".to_owned(), data: payload("1") } }
+    Message { id, arrived: Timestamp(1), sender, keyed: false, body: MessageBody::EventRaised { name: "go".to_owned(), data: payload("1") } }
 }
 
 /// The next commit of an instance: running, asleep, with one more event.
