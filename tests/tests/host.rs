@@ -10,7 +10,9 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
-use support::{Folder, PATIENCE, Refused, Webhook, asleep, output_of, processor_ticks, switches, switches_since, template, wait_for, wait_until, wait_where, workload};
+use support::{
+    Folder, PATIENCE, Refused, Webhook, asleep, output_of, processor_ticks, switches, switches_since, template, wait_for, wait_until, wait_where, workload,
+};
 
 /// From the signal to the end of the process.
 const STOPS_WITHIN: Duration = Duration::from_secs(5);

@@ -52,7 +52,9 @@ fn what_the_approve_button_carries_approves_and_what_the_reject_button_carries_r
     let (folder, webhook) = (Folder::new(), Webhook::new());
     let server = serve(&folder, &webhook);
     let mut http = server.http();
-    for (instance, button, verdict) in [("yes", 0, json!({"status": "approved", "approved": true})), ("no", 1, json!({"status": "rejected", "approved": false}))] {
+    for (instance, button, verdict) in
+        [("yes", 0, json!({"status": "approved", "approved": true})), ("no", 1, json!({"status": "rejected", "approved": false}))]
+    {
         let question = ask(&mut http, &webhook, instance, 24.0);
         let data: &Value = &question.body["adaptive_card"]["actions"][button]["data"];
         http.raise(data["instance_id"].as_str().unwrap(), data["event_name"].as_str().unwrap(), &data.to_string());
@@ -82,7 +84,8 @@ fn an_intent_without_a_chat_pushes_nothing_and_is_approved_all_the_same() {
     http.raise("a", "userapproval", r#"{"approved": true, "by": "Ada"}"#);
     assert_eq!(output_of(&mut http, "a"), json!({"status": "approved", "approved": true}));
     let history = http.history("a");
-    let narrated: Vec<&Value> = history.as_array().unwrap().iter().filter(|event| event["EventType"] == "TaskCompleted").map(|event| &event["Result"]).collect();
+    let narrated: Vec<&Value> =
+        history.as_array().unwrap().iter().filter(|event| event["EventType"] == "TaskCompleted").map(|event| &event["Result"]).collect();
     assert_eq!(narrated, ["skipped"]);
     assert_eq!(webhook.pushes("a"), []);
 }
