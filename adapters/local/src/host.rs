@@ -113,6 +113,7 @@ impl LocalHost {
             let fault = fault(FaultKind::Abort, message);
             engine.record_fault(&instance, incarnation, &fault).await?;
         }
+        watchdog.clear();
         let ended = Arc::new(Ended::default());
         for shard in shards {
             run_shard(shard, &ended)?;
@@ -176,7 +177,9 @@ fn run_shard(shard: Shard, ended: &Arc<Ended>) -> Result<(), std::io::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let ended = ended.clone();
     std::thread::Builder::new().name(format!("shard-{}", shard.index())).stack_size(STACK).spawn(move || {
-        runtime.block_on(shard.run());
+        if !runtime.block_on(shard.run()) {
+            return;
+        }
         *ended.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         ended.changed.notify_one();
     })?;
