@@ -240,7 +240,7 @@ fn a_restart_takes_a_new_id_unless_told_otherwise() {
 fn the_doctor_is_content_with_a_server_that_is_well_and_names_what_is_not() {
     let server = Server::new(&[]);
     server.prints(&["start", "base_orchestrator", "--id", "d1"]);
-    assert_eq!(server.prints(&["doctor"]), format!("{} answers; 1 instances at work or asleep\nnothing to do", server.url));
+    assert_eq!(server.prints(&["doctor"]), format!("{} answers; instances at work or asleep: 1\nnothing to do", server.url));
     let item = |id: &str, status: &str, fault: &str| {
         format!(
             r#"{{"name":"pay","instanceId":"{id}","runtimeStatus":"{status}","input":null,"customStatus":null,"output":null,"createdTime":"2020-01-01T00:00:00Z","lastUpdatedTime":"2020-01-01T00:00:00Z"{fault}}}"#

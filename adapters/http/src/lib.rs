@@ -14,6 +14,8 @@
 //! | `/runtime/webhooks/durabletask/…`, `/durabletask/…`, `/api/runtime/webhooks/durabletask/…` | the management API |
 //! | `GET /`, `GET /healthz` | a page for people, a health check |
 //!
+//! With the feature `client`, `remote` is the other side: a typed client of such a server.
+//!
 //! Must never: know which store or cloud is behind the client, keep state of its own, or acknowledge what the client has not accepted.
 
 mod answer;

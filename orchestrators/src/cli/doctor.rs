@@ -63,7 +63,7 @@ fn waits_to_begin(item: &RemoteStatus) -> bool {
 }
 
 fn report(server: &str, looked_at: usize, faulty: &[String], pending: &[[String; 3]]) -> String {
-    let mut lines = vec![format!("{server} answers; {looked_at} instances at work or asleep")];
+    let mut lines = vec![format!("{server} answers; instances at work or asleep: {looked_at}")];
     if !faulty.is_empty() {
         lines.push(format!("\n{} with a fault:", faulty.len()));
         lines.extend(faulty.iter().map(|fault| output::indented(fault)));
@@ -101,9 +101,14 @@ mod tests {
     #[test]
     fn the_report_says_what_to_do() {
         let text = report("http://a", 3, &[fault(&item("Running", "2020-01-31T08:00:00Z"))], &[["j".into(), "pay".into(), "t".into()]]);
-        for part in
-            ["http://a answers; 3", "1 with a fault:", "i  pay  Panic (tried again at 2026-01-31T08:00:00Z)", "    oh no", "terminate ID", "  j  pay  t"]
-        {
+        for part in [
+            "http://a answers; instances at work or asleep: 3",
+            "1 with a fault:",
+            "i  pay  Panic (tried again at 2026-01-31T08:00:00Z)",
+            "    oh no",
+            "terminate ID",
+            "  j  pay  t",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(report("http://a", 0, &[], &[]).ends_with("nothing to do"));

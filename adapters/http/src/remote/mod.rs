@@ -187,7 +187,9 @@ impl RemoteClient {
     /// [`RemoteError`] says why it was not accepted.
     pub async fn restart(&self, instance: &str, same_id: bool) -> Result<Answer<RemoteStarted>, RemoteError> {
         let query = vec![("restartWithNewInstanceId", (!same_id).to_string())];
-        Answer::read(self.post(&["instances", instance, "restart"], instance, query, None).await?.text)
+        // An unknown instance is a 400 here; a 404 means that the server has no restart.
+        let ask = Ask { method: Method::POST, path: &["instances", instance, "restart"], query, body: None, token: None, subject: None };
+        Answer::read(self.wire.send(ask).await?.text)
     }
 
     async fn post(&self, path: &[&str], instance: &str, query: Pairs, body: Option<String>) -> Result<Reply, RemoteError> {
