@@ -67,13 +67,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Options of `serve` before another command would be ignored: that is a mistake.
+/// Options of `serve` before another command, and those of the others where it serves, would be ignored: that is a mistake.
 fn without_stray_options(matches: &ArgMatches) -> Result<(), clap::Error> {
-    let Some(command) = matches.subcommand_name() else { return Ok(()) };
+    let command = matches.subcommand_name().unwrap_or("serve");
+    let none = clap::Command::new("");
+    let strangers = if command == "serve" { cli::Server::augment_args(none) } else { Serve::augment_args(none) };
     let typed = |id: &clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
-    let serve = Serve::augment_args(clap::Command::new(""));
-    let Some(stray) = serve.get_arguments().find(|arg| typed(arg.get_id())) else { return Ok(()) };
-    let text = format!("--{} is an option of `serve`, and stands before `{command}`", stray.get_long().unwrap_or_default());
+    let Some(stray) = strangers.get_arguments().find(|arg| typed(arg.get_id())) else { return Ok(()) };
+    let text = format!("--{} is no option of `{command}`", stray.get_long().unwrap_or_default());
     Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
 }
 

@@ -291,6 +291,8 @@ fn what_is_typed_wrongly_is_exit_code_2_and_nothing_is_asked() {
         &["start", "f", "--wait", "-1"],
         &["status", "x", "--url", "nonsense"],
         &["--listen", "127.0.0.1:0", "status", "x"],
+        &["serve", "--url", "http://localhost:7071"],
+        &["--json"],
         &["dance"],
     ] {
         let ran = run("http://127.0.0.1:1", args, "");

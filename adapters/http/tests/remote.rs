@@ -53,6 +53,9 @@ async fn a_typed_handle_starts_raises_and_waits_for_the_result() {
     assert_eq!(handle.result(LONG).await.unwrap(), json!([1, 2]));
     let again = client.attach(waits, handle.instance());
     assert_eq!(again.result(LONG).await.unwrap(), json!([1, 2]));
+    let named = client.run_as("n", waits, json!(null)).await.unwrap();
+    assert_eq!(named.instance(), "n");
+    assert_eq!(client.run_as("n", waits, json!(null)).await.unwrap_err().code(), Some(409));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use durable::header::RuntimeStatus;
 
 /// Which server, and in what form its answers are shown.
 #[derive(Args)]
+#[command(next_help_heading = "Which server to ask")]
 pub struct Server {
     /// The server's address.
     #[arg(long, global = true, env = "DURABLE_URL", default_value = "http://localhost:7071", value_name = "URL", hide_env_values = true)]

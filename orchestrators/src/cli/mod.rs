@@ -156,7 +156,7 @@ async fn begin(client: &RemoteClient, start: &args::Start, json: bool) -> Result
     if !json {
         output::print(&format!("started {}", started.id));
     }
-    let ended = client.wait(&started.id, limit).await?;
+    let ended = client.wait(&started.id, limit).await.inspect_err(|_| eprintln!("durable-orchestrator: {} is started, and goes on", started.id))?;
     let in_time = ended.is_some();
     let status = match ended {
         Some(status) => status,

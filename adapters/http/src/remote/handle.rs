@@ -28,8 +28,25 @@ impl RemoteClient {
     /// # Errors
     /// [`RemoteError`] says why it was not accepted.
     pub async fn run<O: Orchestrator>(&self, orchestrator: O, input: impl Borrow<O::Input>) -> Result<RemoteHandle<O>, RemoteError> {
-        let options = StartOptions { version: O::VERSION.map(str::to_owned), ..StartOptions::default() };
-        let started = self.start(O::NAME, input.borrow(), options).await?;
+        self.start_typed(None, orchestrator, input.borrow()).await
+    }
+
+    /// Starts an orchestrator by its function, under this id. When this returns, the start is durable.
+    ///
+    /// # Errors
+    /// [`RemoteError`] says why it was not accepted: its code is 409 if a live instance has the id.
+    pub async fn run_as<O: Orchestrator>(
+        &self,
+        instance: impl Into<String>,
+        orchestrator: O,
+        input: impl Borrow<O::Input>,
+    ) -> Result<RemoteHandle<O>, RemoteError> {
+        self.start_typed(Some(instance.into()), orchestrator, input.borrow()).await
+    }
+
+    async fn start_typed<O: Orchestrator>(&self, id: Option<String>, orchestrator: O, input: &O::Input) -> Result<RemoteHandle<O>, RemoteError> {
+        let options = StartOptions { id, version: O::VERSION.map(str::to_owned) };
+        let started = self.start(O::NAME, input, options).await?;
         Ok(self.attach(orchestrator, started.value.id))
     }
 

@@ -1,6 +1,6 @@
 //! One request and its answer: addresses, the key, time limits.
 //!
-//! Must never put the key into an error or a `Debug` text, follow a redirect with it, or send it twice.
+//! Must never put the key into an error or a `Debug` text, or follow a redirect with it.
 
 use std::time::Duration;
 
