@@ -165,6 +165,7 @@ async fn a_server_that_is_not_there_is_named_without_the_key() {
 async fn what_this_router_may_not_serve_is_asked_for_as_durable_functions_has_it() {
     // Gives each request back as a start's id, or refuses.
     let echo = |request: Request| async move {
+        assert_eq!(request.headers()["x-functions-key"], "k&y");
         let target = format!("{} {}", request.method(), request.uri());
         match request.uri().path().contains("instances/busy") {
             true => (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], "\"busy\"".to_owned()).into_response(),
@@ -174,12 +175,13 @@ async fn what_this_router_may_not_serve_is_asked_for_as_durable_functions_has_it
     let address = listen(Router::new().fallback(echo)).await;
     let client = RemoteClient::new(&format!("http://{address}/durabletask"), Some("k&y".to_owned())).unwrap();
     let restarted = client.restart("a", true).await.unwrap();
-    assert_eq!(restarted.id, "POST /durabletask/instances/a/restart?restartWithNewInstanceId=false&code=k%26y");
+    assert_eq!(restarted.id, "POST /durabletask/instances/a/restart?restartWithNewInstanceId=false");
     let filter = Filter { created_to: Some("2026-01-31T08:00:00Z".to_owned()), status: vec![RuntimeStatus::Failed], ..Filter::default() };
     let purged = client.purge_many(&filter).await.unwrap();
-    let query = "createdTimeFrom=1970-01-01T00%3A00%3A00Z&createdTimeTo=2026-01-31T08%3A00%3A00Z&runtimeStatus=Failed&code=k%26y";
+    let query = "createdTimeFrom=1970-01-01T00%3A00%3A00Z&createdTimeTo=2026-01-31T08%3A00%3A00Z&runtimeStatus=Failed";
     assert!(purged.json.contains(&format!("DELETE /durabletask/instances?{query}")), "{}", purged.json);
     let versioned = client.start("f", &1, StartOptions { id: None, version: Some("2".to_owned()) }).await.unwrap();
-    assert_eq!(versioned.id, "POST /durabletask/orchestrators/f?version=2&code=k%26y");
+    assert_eq!(versioned.id, "POST /durabletask/orchestrators/f?version=2");
+    assert_eq!(format!("{restarted:?}"), format!("RemoteStarted {{ id: {:?} }}", restarted.id));
     assert!(client.wait("busy", Duration::from_millis(100)).await.unwrap().is_none());
 }

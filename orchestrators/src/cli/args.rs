@@ -16,7 +16,7 @@ pub struct Server {
     /// The key, if the server asks for one.
     #[arg(long, global = true, env = "DURABLE_KEY", value_name = "KEY", hide_env_values = true)]
     pub code: Option<String>,
-    /// Prints the server's JSON.
+    /// Prints the server's JSON. If the server asks for a key, the links of a start carry it.
     #[arg(long, global = true)]
     pub json: bool,
 }

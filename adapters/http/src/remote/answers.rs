@@ -9,13 +9,19 @@ use serde_json::value::RawValue;
 
 use super::RemoteError;
 
-/// An answer, and the JSON that it was read from.
-#[derive(Debug, Clone)]
+/// An answer, and the JSON that it was read from. Its `Debug` text leaves the JSON out: the links of a start may carry the key.
+#[derive(Clone)]
 pub struct Answer<T> {
     /// The answer.
     pub value: T,
     /// The server's JSON, exactly as it was sent.
     pub json: String,
+}
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Answer<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.value.fmt(f)
+    }
 }
 
 impl<T> Deref for Answer<T> {

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Url};
 
@@ -19,6 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MANAGEMENT: &str = "/runtime/webhooks/durabletask";
 /// Carries the place where a list goes on, both ways.
 const CONTINUATION: &str = "x-ms-continuation-token";
+/// Carries the key: addresses end up in logs.
+const KEY: &str = "x-functions-key";
 /// What a path segment may hold as it is (RFC 3986, "unreserved").
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -28,7 +31,8 @@ pub(super) struct Wire {
     http: Client,
     /// The management API, without a query.
     base: Url,
-    code: Option<String>,
+    /// Marked as sensitive, so that it is not shown where headers are.
+    code: Option<HeaderValue>,
 }
 
 /// One request.
@@ -81,7 +85,7 @@ impl Wire {
         let local = matches!(base.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         let http = if local { http.no_proxy() } else { http };
         let http = http.build().map_err(|e| RemoteError::Address(format!("there is no HTTP client: {e}")))?;
-        Ok(Self { http, base, code: code.or(inside).filter(|code| !code.is_empty()) })
+        Ok(Self { http, base, code: code.or(inside).filter(|code| !code.is_empty()).map(sensitive).transpose()? })
     }
 
     /// The server, for people.
@@ -115,12 +119,13 @@ impl Wire {
     }
 
     async fn perform(&self, mut url: Url, ask: Ask<'_>) -> Result<Reply, RemoteError> {
-        if !ask.query.is_empty() || self.code.is_some() {
-            let mut pairs = url.query_pairs_mut();
-            pairs.extend_pairs(&ask.query);
-            pairs.extend_pairs(self.code.iter().map(|code| ("code", code)));
+        if !ask.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&ask.query);
         }
         let mut request = self.http.request(ask.method, url);
+        if let Some(code) = &self.code {
+            request = request.header(KEY, code.clone());
+        }
         if let Some(token) = ask.token {
             request = request.header(CONTINUATION, token);
         }
@@ -138,7 +143,13 @@ impl Wire {
     }
 }
 
-/// What went wrong at the bottom of it. The address is left out: the key stands in it.
+fn sensitive(code: String) -> Result<HeaderValue, RemoteError> {
+    let mut value = HeaderValue::try_from(code).map_err(|_| RemoteError::Address("the key holds characters that cannot be sent".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// What went wrong at the bottom of it, without the address.
 fn reason(error: reqwest::Error) -> String {
     let error = error.without_url();
     if error.is_timeout() {
@@ -165,8 +176,8 @@ mod tests {
         ] {
             let wire = Wire::new(url, None).unwrap();
             assert_eq!(wire.base.as_str(), base);
-            assert_eq!(wire.code.as_deref(), url.contains("code").then_some("s3cret"));
-            assert!(!format!("{wire:?}").contains("s3cret"));
+            assert!(!format!("{wire:?} {:?}", wire.code).contains("s3cret"));
+            assert_eq!(wire.code.is_some_and(|code| code == "s3cret"), url.contains("code"));
         }
         for url in ["localhost:7071", "ftp://a.example", "http://me:s3cret@a.example", "nonsense"] {
             let error = Wire::new(url, None).unwrap_err().to_string();
