@@ -135,6 +135,8 @@ fn an_instance_is_started_shown_listed_and_sent_an_event_for_people() {
     let lines: Vec<&str> = listed.lines().collect();
     assert!(lines.len() == 2 && lines[0].starts_with("INSTANCE  NAME") && lines[1].starts_with("b1        base_orchestrator  Running"), "{listed}");
     assert_eq!(server.prints(&["list", "--status", "Failed"]), "no instances");
+    assert!(server.prints(&["list", "--from", "1h", "--to", "0s"]).contains("b1"));
+    assert_eq!(server.prints(&["list", "--to", "1h"]), "no instances");
     assert_eq!(server.prints(&["raise", "b1", "WakeUp", "--data", r#"{"approved": true}"#]), "raised WakeUp for b1");
     server.becomes("b1", "Completed");
     let shown = server.prints(&["status", "b1", "--output", "--history"]);
@@ -211,7 +213,7 @@ fn the_names_and_flags_of_func_durable_are_understood() {
     server.becomes("a1", "Completed");
     let (url, requests) = mock(vec![r#"{"instancesDeleted":3}"#.to_owned()]);
     assert_eq!(run(&url, &["purge-history", "--created-before", "2026-01-31T08:00:00Z", "--runtime-status", "completed"], "").text, "purged 3\n");
-    assert!(requests.join().unwrap()[0].contains("createdTimeTo=2026-01-31T08%3A00%3A00Z&runtimeStatus=Completed"));
+    assert!(requests.join().unwrap()[0].contains("createdTimeTo=2026-01-31T08%3A00%3A00.999999Z&runtimeStatus=Completed"));
 }
 
 #[test]

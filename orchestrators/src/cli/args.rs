@@ -146,7 +146,7 @@ pub struct List {
     #[arg(long, alias = "created-after", value_name = "TIME", value_parser = time)]
     pub from: Option<String>,
     /// Created then or earlier.
-    #[arg(long, alias = "created-before", value_name = "TIME", value_parser = time)]
+    #[arg(long, alias = "created-before", value_name = "TIME", value_parser = end_of)]
     pub to: Option<String>,
     /// So many at most.
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -211,7 +211,7 @@ pub struct Purge {
     #[arg(long = "id", id = "id_flag", hide = true, value_name = "ID", conflicts_with_all = ["before", "from", "status"])]
     id_flag: Option<String>,
     /// Those created then or earlier: `2026-01-31T08:00:00Z`, or `7d`, `12h`, `30m` ago.
-    #[arg(long, alias = "created-before", value_name = "TIME", value_parser = time)]
+    #[arg(long, alias = "created-before", value_name = "TIME", value_parser = end_of)]
     pub before: Option<String>,
     /// Those created then or later.
     #[arg(long, alias = "created-after", value_name = "TIME", value_parser = time)]
@@ -276,6 +276,11 @@ fn time(text: &str) -> Result<String, String> {
     Ok(Timestamp::from(then).to_seconds_text())
 }
 
+/// A time up to which: servers show whole seconds, so that one means all of it.
+fn end_of(text: &str) -> Result<String, String> {
+    Ok(time(text)?.replace('Z', ".999999Z"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +288,7 @@ mod tests {
     #[test]
     fn a_time_is_written_out_or_so_long_ago_and_nothing_else() {
         assert_eq!(time("2026-01-31T09:00:00+01:00").unwrap(), "2026-01-31T08:00:00Z");
+        assert_eq!(end_of("2026-01-31T08:00:00Z").unwrap(), "2026-01-31T08:00:00.999999Z");
         assert!(time("7d").unwrap() < time("1h").unwrap());
         for text in ["", "yesterday", "d", "-1d", "1y", "99999999999999d", "é"] {
             assert!(time(text).is_err(), "{text}");

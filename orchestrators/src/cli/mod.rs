@@ -67,7 +67,8 @@ fn failed(trouble: &Trouble) -> ExitCode {
             UNREACHABLE
         }
         Trouble::Remote(error) => {
-            say(error.to_string());
+            let hint = if error.code() == Some(401) { "\nGive the key with --code or DURABLE_KEY." } else { "" };
+            say(format!("{error}{hint}"));
             REFUSED
         }
     })
