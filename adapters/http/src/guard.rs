@@ -12,6 +12,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::answer;
+use crate::route::{Route, route};
+use crate::serve::Api;
 
 /// The names under which a server may be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,8 +80,13 @@ impl AllowedHosts {
 }
 
 /// The middleware.
-pub(crate) async fn check(State(allowed): State<Arc<AllowedHosts>>, request: Request, next: Next) -> Response {
-    match allowed.refusal(request.uri(), request.headers()) {
+pub(crate) async fn check(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    // A key, or a signature, is nothing that a browser adds by itself (there are no cookies here): a page of another site that has none gets
+    // nowhere, under whatever name it calls.
+    if api.options.key.is_some() || matches!(route(request.method(), request.uri().path()), Route::Event { .. }) {
+        return next.run(request).await;
+    }
+    match api.options.allowed_hosts.refusal(request.uri(), request.headers()) {
         Some(why) => answer::message(StatusCode::FORBIDDEN, &why),
         None => next.run(request).await,
     }
