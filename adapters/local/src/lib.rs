@@ -20,9 +20,10 @@
 mod alarms;
 mod host;
 mod runtime;
+mod secret;
 mod server;
 pub mod store;
 mod watchdog;
 
 pub use host::{LocalError, LocalHost, LocalOptions};
-pub use server::{ServerError, ServerOptions, serve};
+pub use server::{ServerError, ServerOptions, UrlSecret, serve};

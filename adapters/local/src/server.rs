@@ -1,11 +1,12 @@
 //! The local server: the HTTP API in front of a local host, on one address, until it is told to stop.
 //!
-//! Must never: listen beyond loopback (there is no key yet to ask for), or hold back the end of the process for a client that does not close.
+//! Must never: listen beyond loopback without a key to ask for, show a key or a secret, or hold back the end of the process for a client that does not close.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use durable::App;
+use durable::event_url::EventUrls;
 use tokio::net::TcpListener;
 
 use crate::host::{LocalError, LocalHost, LocalOptions};
@@ -25,6 +26,20 @@ pub struct ServerOptions {
     pub local: LocalOptions,
     /// The HTTP API.
     pub http: durable_http::Options,
+    /// Where people outside reach this server, for the signed URLs that orchestrators hand out; its own address if none is said.
+    pub public_url: Option<String>,
+    /// Signs those URLs. If none is said, the one in the folder's file `event-url-secret`, which is made if it is not there.
+    pub url_secret: Option<UrlSecret>,
+}
+
+/// The secret that signs event URLs: at least 32 bytes. It hides itself in debug output.
+#[derive(Clone)]
+pub struct UrlSecret(pub Vec<u8>);
+
+impl std::fmt::Debug for UrlSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UrlSecret(..)")
+    }
 }
 
 /// A server that cannot be started, or broke.
@@ -32,8 +47,11 @@ pub struct ServerOptions {
 #[non_exhaustive]
 pub enum ServerError {
     /// The address is not loopback.
-    #[error("{0} is not a loopback address: without a key this server only listens on 127.0.0.1 or [::1]")]
+    #[error("{0} is not a loopback address: without a key this server only listens on 127.0.0.1 or [::1]; give it one in DURABLE_KEY")]
     NotLoopback(SocketAddr),
+    /// The secret of signed URLs cannot be used.
+    #[error("the secret of signed URLs: {0}")]
+    Secret(String),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {why}; choose another one with --listen")]
     Listen {
@@ -56,12 +74,18 @@ pub enum ServerError {
 /// [`ServerError`] says what is in the way, and what to do.
 pub async fn serve(app: App, options: ServerOptions, ready: impl FnOnce(SocketAddr), stop: impl Future<Output = ()>) -> Result<(), ServerError> {
     let address = options.listen;
-    if !address.ip().is_loopback() {
+    if !address.ip().is_loopback() && options.http.key.is_none() {
         return Err(ServerError::NotLoopback(address));
     }
     // Listening first: a second server on the same address fails before it touches the data.
     let listener = TcpListener::bind(address).await.map_err(|why| ServerError::Listen { address, why })?;
     let address = listener.local_addr().map_err(|why| ServerError::Listen { address, why })?;
+    let base = options.public_url.unwrap_or_else(|| format!("http://{address}"));
+    let secret = match options.url_secret {
+        Some(UrlSecret(secret)) => secret,
+        None => crate::secret::of_folder(&options.local.folder).await.map_err(ServerError::Secret)?,
+    };
+    let app = app.or_event_urls(EventUrls::new(base, secret).map_err(|e| ServerError::Secret(e.to_string()))?);
     let host = LocalHost::open(app, options.local).await?;
     let router = durable_http::router(host.client(), options.http);
     let (stopping, mut stopped) = tokio::sync::watch::channel(false);
