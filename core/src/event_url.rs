@@ -28,7 +28,8 @@ const MICROS: i64 = 1_000_000;
 #[derive(Clone)]
 pub struct EventUrls {
     base: String,
-    secret: Vec<u8>,
+    /// Keyed with the secret, and fed nothing yet.
+    mac: Hmac<Sha256>,
 }
 
 impl fmt::Debug for EventUrls {
@@ -88,8 +89,9 @@ impl EventUrls {
         if secret.len() < SECRET_BYTES {
             return Err(EventUrlError::ShortSecret(secret.len()));
         }
+        let mac = Hmac::new_from_slice(&secret).map_err(|_| EventUrlError::ShortSecret(secret.len()))?;
         let base: String = base_url.into();
-        Ok(Self { base: base.trim_end_matches('/').to_owned(), secret })
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), mac })
     }
 
     /// The URL that raises `event` of this life of an instance until `expires` (rounded up to a whole second).
@@ -119,8 +121,7 @@ impl EventUrls {
     }
 
     fn mac(&self, instance: &str, life: Incarnation, event: &str, expires: i64) -> Hmac<Sha256> {
-        // A key of any length is a key for HMAC, so the fallback is never reached; it would make signatures that nobody accepts twice.
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).unwrap_or_else(|_| Hmac::<Sha256>::new(&Default::default()));
+        let mut mac = self.mac.clone();
         mac.update(DOMAIN);
         // Everything before the name has a known length, so that no two URLs are the same bytes.
         mac.update(&(instance.len() as u64).to_be_bytes());

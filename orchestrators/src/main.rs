@@ -83,11 +83,12 @@ fn serve(options: Serve) -> Result<(), Box<dyn std::error::Error>> {
         allowed_hosts: options.allowed_hosts.into_iter().fold(durable_http::AllowedHosts::local(), durable_http::AllowedHosts::and),
         key: options.key.map(durable_http::Key::new).transpose()?,
         trust_forwarded: options.trust_forwarded,
+        public_url: options.public_url,
         ..durable_http::Options::default()
     };
-    let url_secret = options.url_secret.map(|secret| durable_local::UrlSecret(secret.into_bytes()));
+    local.url_secret = options.url_secret.map(|secret| durable_local::UrlSecret(secret.into_bytes()));
     let names = app.orchestrator_names().join(", ");
-    let server = ServerOptions { listen: options.listen, local, http, public_url: options.public_url, url_secret };
+    let server = ServerOptions { listen: options.listen, local, http };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = stop_signal()?;

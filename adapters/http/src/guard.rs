@@ -79,14 +79,18 @@ impl AllowedHosts {
     }
 }
 
-/// The middleware.
-pub(crate) async fn check(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+/// Why the middleware refuses a request; none if it does not.
+fn refusal(api: &Api, request: &Request) -> Option<String> {
+    let why = api.options.allowed_hosts.refusal(request.uri(), request.headers())?;
     // A key, or a signature, is nothing that a browser adds by itself (there are no cookies here): a page of another site that has none gets
     // nowhere, under whatever name it calls.
-    if api.options.key.is_some() || matches!(route(request.method(), request.uri().path()), Route::Event { .. }) {
-        return next.run(request).await;
-    }
-    match api.options.allowed_hosts.refusal(request.uri(), request.headers()) {
+    let asks_otherwise = api.options.key.is_some() || matches!(route(request.method(), request.uri().path()), Route::Event { .. });
+    (!asks_otherwise).then_some(why)
+}
+
+/// The middleware.
+pub(crate) async fn check(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    match refusal(&api, &request) {
         Some(why) => answer::message(StatusCode::FORBIDDEN, &why),
         None => next.run(request).await,
     }

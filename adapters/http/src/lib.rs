@@ -65,6 +65,8 @@ pub struct Options {
     pub key: Option<Key>,
     /// Takes scheme and authority of links from `X-Forwarded-Proto` and `X-Forwarded-Host`: only behind a proxy that sets both.
     pub trust_forwarded: bool,
+    /// Where people outside reach the server, for the signed URLs that orchestrators hand out: hosts take their own address if none is said.
+    pub public_url: Option<String>,
     /// How long a start waits for the end at most, whatever the request says: proxies cut off what lasts longer.
     pub wait_cap: Duration,
 }
@@ -79,6 +81,7 @@ impl Default for Options {
             allowed_hosts: AllowedHosts::local(),
             key: None,
             trust_forwarded: false,
+            public_url: None,
             wait_cap: Duration::from_secs(230),
         }
     }

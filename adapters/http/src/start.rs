@@ -41,24 +41,25 @@ pub(crate) async fn start(api: &Api, call: &Call, sent: Body, name: String, id: 
     wait(api, call, &instance, life).await
 }
 
-/// Starts what follows from the caller's key: the same key, orchestrator and id (if there is one) are one start.
+/// Starts what follows from the caller's key: the same key, orchestrator and id (if there is one) are one start. Under an id of the caller's
+/// the life follows from the key; otherwise the id does, and whatever has that id is what was started.
 async fn start_once(api: &Api, mut start: Start, key: &str) -> Result<(InstanceId, Option<Incarnation>), Refused> {
     let given = start.instance.as_ref().map_or("", InstanceId::as_str);
     let bytes = digest(&["start", &api.options.task_hub, &start.name, given, key]);
-    let (mut id, mut life) = ([0; 16], [0; 8]);
-    id.copy_from_slice(&bytes[..16]);
-    life.copy_from_slice(&bytes[16..24]);
-    start.incarnation = Some(Incarnation(life));
     if start.instance.is_some() {
+        let mut life = [0; 8];
+        life.copy_from_slice(&bytes[..8]);
+        start.incarnation = Some(Incarnation(life));
         let started = api.client.start(start).await?;
         return Ok((started.instance, Some(started.incarnation)));
     }
+    let mut id = [0; 16];
+    id.copy_from_slice(&bytes[..16]);
     let instance = InstanceId::generated(id);
     start.instance = Some(instance.clone());
     start.policy = ReusePolicy::Never;
     match api.client.start(start).await {
         Ok(started) => Ok((instance, Some(started.incarnation))),
-        // Nobody else has this id: it was started under the key, and restarted since.
         Err(ClientError::InUse { .. }) => Ok((instance, None)),
         Err(other) => Err(other.into()),
     }

@@ -145,6 +145,23 @@ async fn a_start_under_a_key_and_an_id_is_one_start_and_another_key_is_refused()
     assert_eq!(post_once(&server, &at("orchestrators/waits/mine"), "k1", "").await.json()["id"], "mine");
     assert_eq!(post_once(&server, &at("orchestrators/waits/mine"), "k2", "").await.code(), 409);
     assert_eq!(server.post(&at("orchestrators/waits/mine"), "").await.code(), 409);
+    assert_eq!(server.post(&at("instances/mine/terminate"), "").await.code(), 202);
+    server.becomes("mine", RuntimeStatus::Terminated).await;
+    assert_eq!(post_once(&server, &at("orchestrators/waits/mine"), "k1", "").await.code(), 202);
+    assert_eq!(server.get(&at("instances/mine")).await.json()["runtimeStatus"], "Terminated");
+    // Another key is another start, and may take the id of what has ended.
+    assert_eq!(post_once(&server, &at("orchestrators/waits/mine"), "k2", "").await.code(), 202);
+    server.becomes("mine", RuntimeStatus::Running).await;
+}
+
+#[tokio::test]
+async fn starts_under_one_key_at_the_same_time_are_one_start() {
+    let server = Server::new();
+    let path = at("orchestrators/waits");
+    let starts = (0..20).map(|_| post_once(&server, &path, "at-once", "1"));
+    let answers = futures_util::future::join_all(starts).await;
+    assert!(answers.iter().all(|answer| answer.code() == 202 && answer.body == answers[0].body));
+    assert_eq!(server.get(&at("instances")).await.json().as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

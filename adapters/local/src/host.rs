@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::alarms::LocalAlarms;
 use crate::runtime::{Activities, ActivityThreads, NoWake, SystemClock, SystemEntropy};
+use crate::secret::UrlSecret;
 use crate::store::{OpenError, Options, SqliteStore, Stats};
 use crate::watchdog::{Running, Watchdog};
 
@@ -37,13 +38,16 @@ pub struct LocalOptions {
     pub live: usize,
     /// Opens a database that is known to lack its last commits (see [`OpenError::MissingCommits`]).
     pub accept_missing_commits: bool,
+    /// Signs the URLs that the server lets people outside use (see [`durable::event_url`]). If none is said, the one in the folder's file
+    /// `event-url-secret`, which is made if it is not there.
+    pub url_secret: Option<UrlSecret>,
 }
 
 impl LocalOptions {
     /// Everything in this folder, the rest as it is usual.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), shards: None, activities: 256, live: 20_000, accept_missing_commits: false }
+        Self { folder: folder.into(), shards: None, activities: 256, live: 20_000, accept_missing_commits: false, url_secret: None }
     }
 }
 

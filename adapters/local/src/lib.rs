@@ -26,4 +26,5 @@ pub mod store;
 mod watchdog;
 
 pub use host::{LocalError, LocalHost, LocalOptions};
-pub use server::{ServerError, ServerOptions, UrlSecret, serve};
+pub use secret::UrlSecret;
+pub use server::{ServerError, ServerOptions, serve};

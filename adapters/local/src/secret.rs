@@ -11,6 +11,16 @@ use durable::event_url::SECRET_BYTES;
 
 const FILE: &str = "event-url-secret";
 
+/// The secret that signs event URLs: at least 32 bytes. It hides itself in debug output.
+#[derive(Clone)]
+pub struct UrlSecret(pub Vec<u8>);
+
+impl std::fmt::Debug for UrlSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UrlSecret(..)")
+    }
+}
+
 /// The folder's secret.
 pub(crate) async fn of_folder(folder: &Path) -> Result<Vec<u8>, String> {
     let folder = folder.to_owned();

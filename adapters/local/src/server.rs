@@ -10,6 +10,7 @@ use durable::event_url::EventUrls;
 use tokio::net::TcpListener;
 
 use crate::host::{LocalError, LocalHost, LocalOptions};
+use crate::secret::UrlSecret;
 
 /// From the signal to the end of the process.
 const STOP_WITHIN: Duration = Duration::from_millis(4_500);
@@ -26,20 +27,6 @@ pub struct ServerOptions {
     pub local: LocalOptions,
     /// The HTTP API.
     pub http: durable_http::Options,
-    /// Where people outside reach this server, for the signed URLs that orchestrators hand out; its own address if none is said.
-    pub public_url: Option<String>,
-    /// Signs those URLs. If none is said, the one in the folder's file `event-url-secret`, which is made if it is not there.
-    pub url_secret: Option<UrlSecret>,
-}
-
-/// The secret that signs event URLs: at least 32 bytes. It hides itself in debug output.
-#[derive(Clone)]
-pub struct UrlSecret(pub Vec<u8>);
-
-impl std::fmt::Debug for UrlSecret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("UrlSecret(..)")
-    }
 }
 
 /// A server that cannot be started, or broke.
@@ -80,9 +67,9 @@ pub async fn serve(app: App, options: ServerOptions, ready: impl FnOnce(SocketAd
     // Listening first: a second server on the same address fails before it touches the data.
     let listener = TcpListener::bind(address).await.map_err(|why| ServerError::Listen { address, why })?;
     let address = listener.local_addr().map_err(|why| ServerError::Listen { address, why })?;
-    let base = options.public_url.unwrap_or_else(|| format!("http://{address}"));
-    let secret = match options.url_secret {
-        Some(UrlSecret(secret)) => secret,
+    let base = options.http.public_url.clone().unwrap_or_else(|| reached_at(address));
+    let secret = match &options.local.url_secret {
+        Some(UrlSecret(secret)) => secret.clone(),
         None => crate::secret::of_folder(&options.local.folder).await.map_err(ServerError::Secret)?,
     };
     let app = app.or_event_urls(EventUrls::new(base, secret).map_err(|e| ServerError::Secret(e.to_string()))?);
@@ -122,4 +109,9 @@ pub async fn serve(app: App, options: ServerOptions, ready: impl FnOnce(SocketAd
     };
     host.stop(STOP_WITHIN.saturating_sub(begun.elapsed())).await;
     result
+}
+
+/// Where a browser on this machine reaches an address: an unspecified one is none.
+fn reached_at(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("http://localhost:{}", address.port()) } else { format!("http://{address}") }
 }

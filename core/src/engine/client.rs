@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 
-use super::{Ask, Shared, StartAsk};
+use super::{Ask, Shared, Start, StartAsk, Started};
 use crate::app::App;
 use crate::header::{Header, RuntimeStatus};
 use crate::history::EventBytes;
@@ -111,48 +111,6 @@ pub enum ClientError {
     /// The process is stopping.
     #[error("this process is stopping: try again")]
     Stopping,
-}
-
-/// A request to start an instance.
-#[derive(Debug, Clone)]
-pub struct Start {
-    /// Name of the orchestrator.
-    pub name: String,
-    /// Its version; the latest if none.
-    pub version: Option<String>,
-    /// The instance id; a generated one if none.
-    pub instance: Option<InstanceId>,
-    /// The input.
-    pub input: Payload,
-    /// When an id in use may be taken.
-    pub policy: ReusePolicy,
-    /// This life of the instance; a random one if none. A start of a life that is there already is that start, repeated: it is accepted,
-    /// and starts nothing.
-    pub incarnation: Option<Incarnation>,
-}
-
-impl Start {
-    /// Starts an orchestrator by name, with an input as [`App::encode`] or [`App::encode_text`] made it.
-    #[must_use]
-    pub fn new(name: impl Into<String>, input: Payload) -> Self {
-        Self { name: name.into(), version: None, instance: None, input, policy: ReusePolicy::default(), incarnation: None }
-    }
-
-    /// Under this instance id.
-    #[must_use]
-    pub fn id(mut self, instance: InstanceId) -> Self {
-        self.instance = Some(instance);
-        self
-    }
-}
-
-/// An instance that has been started: durable, together with its wake-up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Started {
-    /// Its id.
-    pub instance: InstanceId,
-    /// This life of it.
-    pub incarnation: Incarnation,
 }
 
 /// A client. Cheap to clone, may be used from any thread.

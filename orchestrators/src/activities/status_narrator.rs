@@ -46,7 +46,7 @@ pub async fn status_narrator_activity(ctx: ActivityContext, narration: Narration
         body["metadata"]["event_url"] = json!(url);
     }
     if narration.asks_approval {
-        body["adaptive_card"] = approval_card(&narration.text, instance, narration.event_url.as_deref());
+        body["adaptive_card"] = approval_card(&narration.text, instance);
     }
     match webhook.push(platform, thread, &body).await {
         Ok(()) => Ok(Delivery::Delivered),
@@ -63,12 +63,9 @@ fn given(text: Option<&str>) -> Option<&str> {
 }
 
 /// An Adaptive Card whose buttons submit what has to be raised as the event.
-fn approval_card(text: &str, instance: &str, event_url: Option<&str>) -> Value {
+fn approval_card(text: &str, instance: &str) -> Value {
     let button = |title: &str, style: &str, approved: bool| {
-        let mut data = json!({ "event_name": USER_APPROVAL.as_str(), "approved": approved, "instance_id": instance });
-        if let Some(url) = event_url {
-            data["event_url"] = json!(url);
-        }
+        let data = json!({ "event_name": USER_APPROVAL.as_str(), "approved": approved, "instance_id": instance });
         json!({ "type": "Action.Submit", "title": title, "style": style, "data": data })
     };
     json!({
@@ -139,9 +136,7 @@ mod tests {
         assert_eq!(narrate(&base_url, Narration { event_url: Some(url.into()), ..question() }).await, "delivered");
         let body = requests.await.unwrap().body;
         assert_eq!((&body["metadata"]["event_url"], &body["metadata"]["instance_id"]), (&json!(url), &json!("intent-1")));
-        for action in body["adaptive_card"]["actions"].as_array().unwrap() {
-            assert_eq!((&action["data"]["event_url"], &action["data"]["event_name"]), (&json!(url), &json!("UserApproval")));
-        }
+        assert_eq!(body["adaptive_card"], approval_card("May I?", "intent-1"));
     }
 
     #[tokio::test]
