@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use durable::event_url::SECRET_BYTES;
+use durable::event_url::{EventUrls, SECRET_BYTES};
 
 const FILE: &str = "event-url-secret";
 
@@ -21,10 +21,16 @@ impl std::fmt::Debug for UrlSecret {
     }
 }
 
-/// The folder's secret.
-pub(crate) async fn of_folder(folder: &Path) -> Result<Vec<u8>, String> {
-    let folder = folder.to_owned();
-    tokio::task::spawn_blocking(move || read_or_make(&folder)).await.map_err(|e| e.to_string())?
+/// Signed URLs below this one, with the secret that was said or the folder's.
+pub(crate) async fn urls(base_url: String, said: Option<UrlSecret>, folder: &Path) -> Result<EventUrls, String> {
+    let secret = match said {
+        Some(UrlSecret(secret)) => secret,
+        None => {
+            let folder = folder.to_owned();
+            tokio::task::spawn_blocking(move || read_or_make(&folder)).await.map_err(|e| e.to_string())??
+        }
+    };
+    EventUrls::new(base_url, secret).map_err(|e| e.to_string())
 }
 
 fn read_or_make(folder: &Path) -> Result<Vec<u8>, String> {

@@ -6,11 +6,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use durable::App;
-use durable::event_url::EventUrls;
 use tokio::net::TcpListener;
 
 use crate::host::{LocalError, LocalHost, LocalOptions};
-use crate::secret::UrlSecret;
 
 /// From the signal to the end of the process.
 const STOP_WITHIN: Duration = Duration::from_millis(4_500);
@@ -36,9 +34,6 @@ pub enum ServerError {
     /// The address is not loopback.
     #[error("{0} is not a loopback address: without a key this server only listens on 127.0.0.1 or [::1]; give it one in DURABLE_KEY")]
     NotLoopback(SocketAddr),
-    /// The secret of signed URLs cannot be used.
-    #[error("the secret of signed URLs: {0}")]
-    Secret(String),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {why}; choose another one with --listen")]
     Listen {
@@ -68,12 +63,7 @@ pub async fn serve(app: App, options: ServerOptions, ready: impl FnOnce(SocketAd
     let listener = TcpListener::bind(address).await.map_err(|why| ServerError::Listen { address, why })?;
     let address = listener.local_addr().map_err(|why| ServerError::Listen { address, why })?;
     let base = options.http.public_url.clone().unwrap_or_else(|| reached_at(address));
-    let secret = match &options.local.url_secret {
-        Some(UrlSecret(secret)) => secret.clone(),
-        None => crate::secret::of_folder(&options.local.folder).await.map_err(ServerError::Secret)?,
-    };
-    let app = app.or_event_urls(EventUrls::new(base, secret).map_err(|e| ServerError::Secret(e.to_string()))?);
-    let host = LocalHost::open(app, options.local).await?;
+    let host = LocalHost::open_at(app, options.local, Some(base)).await?;
     let router = durable_http::router(host.client(), options.http);
     let (stopping, mut stopped) = tokio::sync::watch::channel(false);
     let serving = axum::serve(
