@@ -10,7 +10,7 @@ use durable_local::{LocalOptions, ServerOptions};
 use tracing_subscriber::EnvFilter;
 
 /// Durable orchestrations on one machine.
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 #[command(name = "durable-orchestrator", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
@@ -19,13 +19,13 @@ struct Cli {
     serve: Serve,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Serves the orchestrators over HTTP (this is what happens without a command).
     Serve(Serve),
 }
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 struct Serve {
     /// Where to listen.
     #[arg(long, env = "DURABLE_LISTEN", default_value = "127.0.0.1:7071", value_name = "ADDRESS:PORT")]
@@ -42,7 +42,7 @@ struct Serve {
     /// The key that every request must carry, at least 32 characters; needed to listen beyond this machine. Better said in the environment:
     /// other users of the machine can see command lines.
     #[arg(long, env = "DURABLE_KEY", hide_env_values = true, value_name = "KEY")]
-    key: Option<String>,
+    key: Option<Hidden>,
     /// Another name that the server answers to when it asks for no key; may be given several times.
     #[arg(long = "allowed-host", env = "DURABLE_ALLOWED_HOSTS", value_delimiter = ',', value_name = "HOST[:PORT]")]
     allowed_hosts: Vec<String>,
@@ -54,7 +54,23 @@ struct Serve {
     public_url: Option<String>,
     /// Signs those URLs, at least 32 characters; without it a random one is kept in the data folder.
     #[arg(long, env = "DURABLE_URL_SECRET", hide_env_values = true, value_name = "SECRET")]
-    url_secret: Option<String>,
+    url_secret: Option<Hidden>,
+}
+
+/// Text that no debug output shows.
+#[derive(Clone)]
+struct Hidden(String);
+
+impl From<String> for Hidden {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hidden(..)")
+    }
 }
 
 fn main() -> ExitCode {
@@ -81,12 +97,12 @@ fn serve(options: Serve) -> Result<(), Box<dyn std::error::Error>> {
     let http = durable_http::Options {
         task_hub: options.task_hub,
         allowed_hosts: options.allowed_hosts.into_iter().fold(durable_http::AllowedHosts::local(), durable_http::AllowedHosts::and),
-        key: options.key.map(durable_http::Key::new).transpose()?,
+        key: options.key.map(|Hidden(key)| durable_http::Key::new(key)).transpose()?,
         trust_forwarded: options.trust_forwarded,
         public_url: options.public_url,
         ..durable_http::Options::default()
     };
-    local.url_secret = options.url_secret.map(|secret| durable_local::UrlSecret(secret.into_bytes()));
+    local.url_secret = options.url_secret.map(|Hidden(secret)| durable_local::UrlSecret(secret.into_bytes()));
     let names = app.orchestrator_names().join(", ");
     let server = ServerOptions { listen: options.listen, local, http };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

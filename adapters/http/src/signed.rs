@@ -7,13 +7,16 @@ use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use durable::event_url::Claimed;
-use durable::{ClientError, InstanceId};
+use durable::{ClientError, InstanceId, Timestamp};
 use serde::Serialize;
 
 use crate::errors::Refused;
 use crate::key::idempotency_key;
 use crate::serve::{Api, Call};
 use crate::{answer, instances};
+
+/// In microseconds.
+const SECOND: i64 = 1_000_000;
 
 /// A URL, and when it ends.
 #[derive(Serialize)]
@@ -31,7 +34,8 @@ pub(crate) async fn issue(api: &Api, call: &Call, instance: &InstanceId, event: 
     }
     let valid_for = call.query.seconds("validFor").filter(|valid_for| !valid_for.is_zero());
     let valid_for = valid_for.ok_or_else(|| Refused::Argument("Say for how many seconds the URL is to be valid: `validFor`.".to_owned()))?;
-    let expires = api.client.now().after(valid_for);
+    // A whole second, so that the URL and the answer say the same.
+    let expires = Timestamp(api.client.now().after(valid_for).0.saturating_add(SECOND - 1).div_euclid(SECOND) * SECOND);
     let url = urls.url(instance, header.incarnation, event, expires).map_err(|e| Refused::Argument(e.to_string()))?;
     Ok(answer::json(StatusCode::OK, &Issued { url, expires: expires.to_seconds_text() }))
 }

@@ -88,5 +88,7 @@ async fn a_url_is_made_for_a_live_instance_and_a_time_only() {
         assert_eq!(server.post(&format!("/api/orchestrators/{path}"), "").await.code(), code, "{path}");
     }
     let issued = server.post("/api/orchestrators/u/event-url/Go?validFor=3600", "").await.json();
-    assert!(Timestamp::parse(issued["expires"].as_str().unwrap()).is_some_and(|expires| expires > server.client.now()));
+    let expires = Timestamp::parse(issued["expires"].as_str().unwrap()).unwrap();
+    assert!(expires >= server.client.now().after(std::time::Duration::from_secs(3500)));
+    assert!(issued["url"].as_str().unwrap().contains(&format!("?expires={}&", expires.as_millis() / 1000)), "{issued}");
 }
