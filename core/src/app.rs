@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 
 use crate::activity::{Activity, ActivityContext, ActivityOptions, Resources};
 use crate::context::Context;
+use crate::event_url::EventUrls;
 use crate::failure::{Failure, KIND_PAYLOAD};
 use crate::header::ActivityTask;
 use crate::message::Outcome;
@@ -45,6 +46,7 @@ pub struct App {
     activities: BTreeMap<String, RunActivity>,
     resources: Resources,
     pub(crate) codec: Arc<dyn PayloadCodec>,
+    pub(crate) event_urls: Option<Arc<EventUrls>>,
     pub(crate) build: String,
     pub(crate) on_panic: OnPanic,
     pub(crate) strict_inputs: bool,
@@ -93,6 +95,7 @@ impl App {
             activities: BTreeMap::new(),
             resources: Resources::default(),
             codec: Arc::new(PlainJson),
+            event_urls: None,
             build: String::new(),
             on_panic: OnPanic::default(),
             strict_inputs: false,
@@ -119,6 +122,19 @@ impl App {
         if self.build.is_empty() {
             self.build = build.into();
         }
+        self
+    }
+
+    /// What makes and checks signed URLs for one event of one instance, if this app was given a secret for them.
+    #[must_use]
+    pub fn event_urls(&self) -> Option<&EventUrls> {
+        self.event_urls.as_deref()
+    }
+
+    /// The same app, with these signed URLs unless it was given its own: hosts know where they are reached once they listen.
+    #[must_use]
+    pub fn or_event_urls(mut self, urls: EventUrls) -> Self {
+        self.event_urls.get_or_insert_with(|| Arc::new(urls));
         self
     }
 
@@ -233,6 +249,13 @@ impl AppBuilder {
     #[must_use]
     pub fn codec(mut self, codec: impl PayloadCodec) -> Self {
         self.app.codec = Arc::new(codec);
+        self
+    }
+
+    /// Makes signed URLs (see [`Context::event_url`]); hosts set this if you do not.
+    #[must_use]
+    pub fn event_urls(mut self, urls: EventUrls) -> Self {
+        self.app.event_urls = Some(Arc::new(urls));
         self
     }
 

@@ -149,6 +149,9 @@ pub enum Error {
     /// An instance id given by the orchestrator is not one.
     #[error(transparent)]
     InstanceId(#[from] crate::ids::BadInstanceId),
+    /// A signed URL cannot be made.
+    #[error(transparent)]
+    EventUrl(#[from] crate::event_url::EventUrlError),
     /// A failure that the orchestrator itself states.
     #[error(transparent)]
     Failed(#[from] Failure),
@@ -183,6 +186,7 @@ impl Error {
             Self::Payload(_) => Failure::new(KIND_PAYLOAD, message),
             Self::CustomStatusTooLarge { .. } => Failure::new("CustomStatusTooLarge", message),
             Self::InstanceId(_) => Failure::new("InstanceId", message),
+            Self::EventUrl(_) => Failure::new("EventUrl", message),
         }
     }
 }

@@ -14,6 +14,7 @@ mod app;
 pub mod codec;
 mod context;
 pub mod engine;
+pub mod event_url;
 mod failure;
 pub mod header;
 pub mod history;

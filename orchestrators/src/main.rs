@@ -46,6 +46,38 @@ struct Serve {
     /// Opens data that lack their last commits (after a restored copy, or a disk that lost what it had confirmed).
     #[arg(long)]
     accept_missing_commits: bool,
+    /// The key that every request must carry, at least 32 characters; needed to listen beyond this machine. Better said in the environment:
+    /// other users of the machine can see command lines.
+    #[arg(long, env = "DURABLE_KEY", hide_env_values = true, value_name = "KEY")]
+    key: Option<Hidden>,
+    /// Another name that the server answers to when it asks for no key; may be given several times.
+    #[arg(long = "allowed-host", env = "DURABLE_ALLOWED_HOSTS", value_delimiter = ',', value_name = "HOST[:PORT]")]
+    allowed_hosts: Vec<String>,
+    /// Takes the links' scheme and host from X-Forwarded-Proto and X-Forwarded-Host: only behind a proxy that sets both.
+    #[arg(long, env = "DURABLE_TRUST_FORWARDED")]
+    trust_forwarded: bool,
+    /// Where people outside reach this server, for the signed URLs that orchestrators hand out.
+    #[arg(long, env = "DURABLE_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<String>,
+    /// Signs those URLs, at least 32 characters; without it a random one is kept in the data folder.
+    #[arg(long, env = "DURABLE_URL_SECRET", hide_env_values = true, value_name = "SECRET")]
+    url_secret: Option<Hidden>,
+}
+
+/// Text that no debug output shows.
+#[derive(Clone)]
+struct Hidden(String);
+
+impl From<String> for Hidden {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hidden(..)")
+    }
 }
 
 fn main() -> ExitCode {
@@ -82,7 +114,15 @@ fn serve(options: Serve) -> Result<(), Box<dyn std::error::Error>> {
     let app = durable_orchestrator::app()?;
     let mut local = LocalOptions::new(&options.data);
     local.accept_missing_commits = options.accept_missing_commits;
-    let http = durable_http::Options { task_hub: options.task_hub, ..durable_http::Options::default() };
+    let http = durable_http::Options {
+        task_hub: options.task_hub,
+        allowed_hosts: options.allowed_hosts.into_iter().fold(durable_http::AllowedHosts::local(), durable_http::AllowedHosts::and),
+        key: options.key.map(|Hidden(key)| durable_http::Key::new(key)).transpose()?,
+        trust_forwarded: options.trust_forwarded,
+        public_url: options.public_url,
+        ..durable_http::Options::default()
+    };
+    local.url_secret = options.url_secret.map(|Hidden(secret)| durable_local::UrlSecret(secret.into_bytes()));
     let names = app.orchestrator_names().join(", ");
     let server = ServerOptions { listen: options.listen, local, http };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -77,7 +77,9 @@ pub enum Verdict {
 pub async fn standing_intent_orchestrator(ctx: Context, intent: StandingIntent) -> Result<Verdict, Error> {
     let timeout = approval_timeout(intent.approval_timeout_hours.unwrap_or(DEFAULT_TIMEOUT_HOURS))?;
 
-    let question = Narration { text: format!("Approval needed: {}", intent.message), asks_approval: true, ..to(&intent) };
+    // Whoever gets the card can answer through this URL, without the server's key. A host without a secret for it goes without.
+    let event_url = ctx.event_url(USER_APPROVAL, timeout).ok();
+    let question = Narration { text: format!("Approval needed: {}", intent.message), asks_approval: true, event_url, ..to(&intent) };
     ctx.activity(status_narrator_activity, question).await?;
 
     let verdict = match ctx.event(&USER_APPROVAL).timeout(timeout).await {

@@ -52,6 +52,23 @@ fn an_address_beyond_this_machine_is_refused_before_the_folder_is_touched() {
 }
 
 #[test]
+fn with_a_key_it_may_be_called_from_other_machines_and_a_short_key_is_none() {
+    let folder = Folder::new();
+    let launch = |key: &str| {
+        let mut launch = folder.launch(template());
+        *launch.command() = std::process::Command::new(template());
+        launch.command().args(["--listen", "0.0.0.0:0", "--data"]).arg(folder.data()).env("DURABLE_KEY", key);
+        launch.try_start()
+    };
+    refuses(launch("short"), &["at least 32 random characters"]);
+    assert!(!folder.data().exists());
+    let server = launch("0123456789abcdef0123456789abcdef").unwrap();
+    let mut http = support::Http::new(std::net::SocketAddr::from(([127, 0, 0, 1], server.address.port())));
+    assert_eq!(http.get("/api/orchestrators/a/status").code, 401);
+    assert_eq!(http.get("/api/orchestrators/a/status?code=0123456789abcdef0123456789abcdef").code, 404);
+}
+
+#[test]
 fn an_address_in_use_is_refused_with_a_way_out() {
     let (first, second) = (Folder::new(), Folder::new());
     let server = first.serve(template());

@@ -65,6 +65,33 @@ fn what_the_approve_button_carries_approves_and_what_the_reject_button_carries_r
 }
 
 #[test]
+fn the_signed_url_that_comes_with_the_question_approves_without_the_key_over_a_restart() {
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+    let (folder, webhook) = (Folder::new(), Webhook::new());
+    let launch = || folder.launch(template()).env("WEBHOOK_SERVICE_URL", &webhook.url).env("DURABLE_KEY", KEY).start();
+    let server = launch();
+    let intent = r#"{"message": "Book the room", "platform": "teams", "thread_id": "t"}"#;
+    let started = server.http().post(&format!("/api/orchestrators/standing_intent_orchestrator/a?code={KEY}"), intent);
+    assert_eq!(started.code, 202, "{started:?}");
+    let url = webhook.wait("a", 1)[0].body["metadata"]["event_url"].as_str().unwrap().to_owned();
+    let path = url.strip_prefix(&format!("http://{}", server.address)).unwrap().to_owned();
+    server.kill();
+    let server = launch();
+    let mut http = server.http();
+    assert_eq!(http.get("/api/orchestrators/a/status").code, 401);
+    assert_eq!(http.get(&path).code, 405);
+    assert_eq!(http.post(&path.replace("sig=", "sig=A"), "true").code, 403);
+    assert_eq!(http.post(&path, r#"{"approved": true}"#).code, 202);
+    let shown = support::wait_for("the end", support::PATIENCE, || {
+        let shown = http.get(&format!("/api/orchestrators/a/status?code={KEY}")).json();
+        (shown["runtimeStatus"] == "Completed").then_some(shown)
+    });
+    assert_eq!(shown["output"], json!({"status": "approved", "approved": true}));
+    assert_eq!(http.post(&path, "false").code, 410);
+    assert!(!folder.log().contains(KEY));
+}
+
+#[test]
 fn an_intent_that_nobody_answers_expires() {
     let (folder, webhook) = (Folder::new(), Webhook::new());
     let server = serve(&folder, &webhook);

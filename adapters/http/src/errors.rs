@@ -5,6 +5,7 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::Response;
+use durable::event_url::EventUrlRefused;
 use durable::ports::StoreError;
 use durable::{ClientError, InstanceId, PayloadError, limits};
 
@@ -24,6 +25,18 @@ pub(crate) enum Refused {
     NoInstance(String),
     /// A rewind of an instance that does not exist: the one 404 of the management API that has a body.
     NoInstanceToRewind(InstanceId),
+    /// A restart of an instance that does not exist.
+    NoInstanceToRestart(String),
+    /// Something in the request that is not as it has to be, in a sentence.
+    Argument(String),
+    /// A signed URL that raises nothing.
+    EventUrl(EventUrlRefused),
+    /// The life of an instance that a signed URL is for has ended.
+    Over(InstanceId),
+    /// This app has no secret for signed URLs.
+    NoEventUrls,
+    /// The request lacks the key.
+    NoKey,
     /// The body is larger than the largest payload.
     BodyTooLarge,
     /// The body could not be read to its end.
@@ -48,6 +61,17 @@ impl Refused {
             Self::Client(error) => client(error, face),
             Self::NoInstance(id) => unless_management(face, StatusCode::NOT_FOUND, &format!("there is no instance `{id}`")),
             Self::NoInstanceToRewind(id) => text(face, StatusCode::NOT_FOUND, &ClientError::NotFound(id).to_string()),
+            Self::NoInstanceToRestart(id) => bad(&format!("there is no instance `{id}` to restart")),
+            Self::Argument(why) => bad(&why),
+            Self::EventUrl(EventUrlRefused::Forged) => answer::message(StatusCode::FORBIDDEN, "The signature does not fit this URL."),
+            Self::EventUrl(EventUrlRefused::Expired) => answer::message(StatusCode::GONE, "This URL has expired."),
+            Self::Over(id) => answer::message(StatusCode::GONE, &format!("Instance `{id}` no longer takes this event: it has ended.")),
+            Self::NoEventUrls => answer::message(StatusCode::NOT_IMPLEMENTED, "This server has no secret to sign URLs with."),
+            Self::NoKey => unless_management(
+                face,
+                StatusCode::UNAUTHORIZED,
+                "This server asks for its key: send it in the header x-functions-key, or as the query parameter code.",
+            ),
             Self::BodyTooLarge => {
                 let max = limits::PAYLOAD_BYTES;
                 answer::message(

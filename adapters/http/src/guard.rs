@@ -12,6 +12,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::answer;
+use crate::route::{Route, route};
+use crate::serve::Api;
 
 /// The names under which a server may be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,9 +79,18 @@ impl AllowedHosts {
     }
 }
 
+/// Why the middleware refuses a request; none if it does not.
+fn refusal(api: &Api, request: &Request) -> Option<String> {
+    let why = api.options.allowed_hosts.refusal(request.uri(), request.headers())?;
+    // A key, or a signature, is nothing that a browser adds by itself (there are no cookies here): a page of another site that has none gets
+    // nowhere, under whatever name it calls.
+    let asks_otherwise = api.options.key.is_some() || matches!(route(request.method(), request.uri().path()), Route::Event { .. });
+    (!asks_otherwise).then_some(why)
+}
+
 /// The middleware.
-pub(crate) async fn check(State(allowed): State<Arc<AllowedHosts>>, request: Request, next: Next) -> Response {
-    match allowed.refusal(request.uri(), request.headers()) {
+pub(crate) async fn check(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    match refusal(&api, &request) {
         Some(why) => answer::message(StatusCode::FORBIDDEN, &why),
         None => next.run(request).await,
     }

@@ -1,4 +1,4 @@
-//! What is asked of one instance: its status, an event, its end, a pause, another try, its removal.
+//! What is asked of one instance: its status, an event, its end, a pause, another try.
 //!
 //! Whether the instance is there and has ended is settled before a body is looked at. Must never answer 2xx before the client has accepted.
 
@@ -6,14 +6,16 @@ use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
+use durable::event_url::EVENT_NAME_CHARS;
 use durable::header::RuntimeStatus;
 use durable::history::Event;
 use durable::ports::StatusRecord;
-use durable::{ClientError, InstanceId};
+use durable::{ClientError, InstanceId, Payload};
 use serde::Serialize;
 
 use crate::errors::Refused;
 use crate::history::{HistoryEvent, Recorded, Show, reshape};
+use crate::key::idempotency_key;
 use crate::route::Face;
 use crate::serve::{Api, Call};
 use crate::status::{StatusBody, code};
@@ -39,7 +41,7 @@ pub(crate) async fn status(api: &Api, call: &Call, instance: &InstanceId) -> Res
     Ok(answer::with(answer::with(response, header::LOCATION, &here), header::RETRY_AFTER, ASK_AGAIN_AFTER))
 }
 
-async fn record(api: &Api, instance: &InstanceId) -> Result<StatusRecord, Refused> {
+pub(crate) async fn record(api: &Api, instance: &InstanceId) -> Result<StatusRecord, Refused> {
     Ok(api.client.status(instance).await?.ok_or_else(|| ClientError::NotFound(instance.clone()))?)
 }
 
@@ -61,9 +63,25 @@ struct Raised<'a> {
 
 pub(crate) async fn raise(api: &Api, call: &Call, sent: Body, instance: &InstanceId, event: &str) -> Result<Response, Refused> {
     let status = record(api, instance).await?.header.status;
-    if status.is_terminal() {
+    // Under a key of the caller's, an ended instance may still know that it took this very event.
+    let key = idempotency_key(&call.headers);
+    if status.is_terminal() && !matches!(key, Ok(Some(_))) {
         return Err(ClientError::Ended { instance: instance.clone(), status }.into());
     }
+    let key = key?;
+    if event.chars().nth(EVENT_NAME_CHARS).is_some() {
+        return Err(Refused::Argument(format!("The name of an event has at most {EVENT_NAME_CHARS} characters.")));
+    }
+    let data = event_data(api, call, sent).await?;
+    match key {
+        Some(key) => api.client.raise_event_once(instance, event, data, key).await?,
+        None => api.client.raise_event(instance, event, data, None).await?,
+    }
+    Ok(raised(call, instance, event))
+}
+
+/// The data of an event: JSON, and said to be JSON.
+pub(crate) async fn event_data(api: &Api, call: &Call, sent: Body) -> Result<Payload, Refused> {
     let bare = call.face == Face::Short && !call.headers.contains_key(header::CONTENT_TYPE);
     if !bare && !body::says_json(&call.headers) {
         return Err(Refused::MediaType);
@@ -77,11 +95,14 @@ pub(crate) async fn raise(api: &Api, call: &Call, sent: Body, instance: &Instanc
         text = Bytes::from_static(b"null");
     }
     json::check(&text).map_err(Refused::NotJson)?;
-    api.client.raise_event(instance, event, api.client.app().encode_text(text)?, None).await?;
-    Ok(match call.face {
+    Ok(api.client.app().encode_text(text)?)
+}
+
+pub(crate) fn raised(call: &Call, instance: &InstanceId, event: &str) -> Response {
+    match call.face {
         Face::Management => answer::empty(StatusCode::ACCEPTED),
         Face::Short => answer::json(StatusCode::ACCEPTED, &Raised { status: "event_raised", instance_id: instance.as_str(), event }),
-    })
+    }
 }
 
 fn reason(call: &Call) -> &str {
@@ -111,16 +132,4 @@ pub(crate) async fn rewind(api: &Api, call: &Call, instance: &InstanceId) -> Res
         return Err(ClientError::NotFailed { instance: instance.clone(), status }.into());
     }
     accepted(api.client.rewind(instance, reason(call)).await)
-}
-
-/// How many instances a purge has removed.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Purged {
-    instances_deleted: u64,
-}
-
-pub(crate) async fn purge(api: &Api, instance: &InstanceId) -> Result<Response, Refused> {
-    api.client.purge(instance).await?;
-    Ok(answer::json(StatusCode::OK, &Purged { instances_deleted: 1 }))
 }

@@ -11,6 +11,8 @@
 //! | `POST /api/orchestrators/{name}[/{id}]` | starts an instance; the body is its input, any JSON or nothing |
 //! | `GET /api/orchestrators/{id}/status` | shows it |
 //! | `POST /api/orchestrators/{id}/raise/{event}` | raises an event; the body is its data |
+//! | `POST /api/orchestrators/{id}/event-url/{event}?validFor=SECONDS` | makes a signed URL for one event |
+//! | `POST /api/events/{id}/{event}?expires=…&life=…&sig=…` | raises that event, without the key |
 //! | `/runtime/webhooks/durabletask/…`, `/durabletask/…`, `/api/runtime/webhooks/durabletask/…` | the management API |
 //! | `GET /`, `GET /healthz` | a page for people, a health check |
 //!
@@ -25,24 +27,29 @@ mod guard;
 mod history;
 mod instances;
 mod json;
+mod key;
 mod links;
 mod list;
 mod page;
+mod purge;
 mod query;
 #[cfg(feature = "client")]
 pub mod remote;
 mod route;
 mod serve;
+mod signed;
 mod start;
 mod status;
 mod urlcode;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use durable::Client;
 
 pub use guard::AllowedHosts;
+pub use key::{BadKey, KEY_CHARS, Key};
 
 /// How a server appears to its clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +64,15 @@ pub struct Options {
     pub link_path: String,
     /// The names that the server answers to, for servers that ask for no key.
     pub allowed_hosts: AllowedHosts,
+    /// The key that every request must carry, as `?code=` or in `x-functions-key`; links then carry it too. The page, the health check and
+    /// signed URLs need none.
+    pub key: Option<Key>,
+    /// Takes scheme and authority of links from `X-Forwarded-Proto` and `X-Forwarded-Host`: only behind a proxy that sets both.
+    pub trust_forwarded: bool,
+    /// Where people outside reach the server, for the signed URLs that orchestrators hand out: hosts take their own address if none is said.
+    pub public_url: Option<String>,
+    /// How long a start waits for the end at most, whatever the request says: proxies cut off what lasts longer.
+    pub wait_cap: Duration,
 }
 
 impl Default for Options {
@@ -67,13 +83,16 @@ impl Default for Options {
             link_scheme: "http".to_owned(),
             link_path: "/runtime/webhooks/durabletask".to_owned(),
             allowed_hosts: AllowedHosts::local(),
+            key: None,
+            trust_forwarded: false,
+            public_url: None,
+            wait_cap: Duration::from_secs(230),
         }
     }
 }
 
 /// The router that every host mounts at its root.
 pub fn router(client: Client, options: Options) -> Router {
-    let allowed = Arc::new(options.allowed_hosts.clone());
     let api = Arc::new(serve::Api { client, options });
-    Router::new().fallback(serve::serve).with_state(api).layer(axum::middleware::from_fn_with_state(allowed, guard::check))
+    Router::new().fallback(serve::serve).with_state(api.clone()).layer(axum::middleware::from_fn_with_state(api, guard::check))
 }

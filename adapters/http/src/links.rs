@@ -12,9 +12,22 @@ use crate::urlcode;
 
 /// Where the client reached this server: scheme and authority, without a slash at the end.
 pub(crate) fn origin(options: &Options, uri: &Uri, headers: &HeaderMap) -> String {
+    if options.trust_forwarded
+        && let Some(origin) = forwarded(headers)
+    {
+        return origin;
+    }
     let named = uri.authority().map(Authority::as_str).or_else(|| headers.get(header::HOST).and_then(|value| value.to_str().ok()));
     let authority = named.filter(|host| !host.contains('@') && host.parse::<Authority>().is_ok()).unwrap_or("localhost");
     format!("{}://{authority}", options.link_scheme)
+}
+
+/// What the nearest proxy says, if it says both halves and both make sense.
+fn forwarded(headers: &HeaderMap) -> Option<String> {
+    let first = |name: &str| headers.get(name)?.to_str().ok()?.split(',').next().map(str::trim);
+    let (host, scheme) = (first("x-forwarded-host")?, first("x-forwarded-proto")?.to_ascii_lowercase());
+    let sensible = matches!(scheme.as_str(), "http" | "https") && !host.contains('@') && host.parse::<Authority>().is_ok();
+    sensible.then(|| format!("{scheme}://{host}"))
 }
 
 /// The payload of a start, in the order of the reference.
@@ -26,6 +39,7 @@ pub(crate) struct StartPayload {
     send_event_post_uri: String,
     terminate_post_uri: String,
     purge_history_delete_uri: String,
+    restart_post_uri: String,
     rewind_post_uri: String,
     suspend_post_uri: String,
     resume_post_uri: String,
@@ -33,7 +47,11 @@ pub(crate) struct StartPayload {
 
 impl StartPayload {
     pub fn new(options: &Options, origin: &str, instance: &InstanceId) -> Self {
-        let common = format!("taskHub={}&connection={}", urlcode::encode(&options.task_hub), urlcode::encode(&options.connection));
+        let mut common = format!("taskHub={}&connection={}", urlcode::encode(&options.task_hub), urlcode::encode(&options.connection));
+        if let Some(key) = &options.key {
+            common.push_str("&code=");
+            common.push_str(&urlcode::encode(key.text()));
+        }
         let one = format!("{origin}{}/instances/{}", options.link_path.trim_end_matches('/'), urlcode::encode(instance.as_str()));
         let with_reason = |operation: &str| format!("{one}/{operation}?reason={{text}}&{common}");
         Self {
@@ -42,6 +60,7 @@ impl StartPayload {
             send_event_post_uri: format!("{one}/raiseEvent/{{eventName}}?{common}"),
             terminate_post_uri: with_reason("terminate"),
             purge_history_delete_uri: format!("{one}?{common}"),
+            restart_post_uri: format!("{one}/restart?{common}"),
             rewind_post_uri: with_reason("rewind"),
             suspend_post_uri: with_reason("suspend"),
             resume_post_uri: with_reason("resume"),
@@ -65,8 +84,26 @@ mod tests {
         assert_eq!(payload.send_event_post_uri, format!("{base}/raiseEvent/{{eventName}}?{common}"));
         assert_eq!(payload.terminate_post_uri, format!("{base}/terminate?reason={{text}}&{common}"));
         let text = serde_json::to_string(&payload).unwrap();
-        let order = ["\"id\"", "statusQuery", "sendEvent", "terminatePost", "purgeHistory", "rewindPost", "suspendPost", "resumePost"];
+        let order = ["\"id\"", "statusQuery", "sendEvent", "terminatePost", "purgeHistory", "restartPost", "rewindPost", "suspendPost", "resumePost"];
         assert!(order.map(|key| text.find(key).unwrap()).is_sorted());
+    }
+
+    #[test]
+    fn what_a_proxy_says_counts_only_if_it_is_trusted_and_says_both() {
+        let trusting = Options { trust_forwarded: true, ..Options::default() };
+        let of = |options: &Options, pairs: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::from_iter([(header::HOST, "inner:1".parse().unwrap())]);
+            for (name, value) in pairs {
+                headers.insert(*name, value.parse().unwrap());
+            }
+            origin(options, &Uri::from_static("/"), &headers)
+        };
+        let both = [("x-forwarded-host", "outer.example, proxy"), ("x-forwarded-proto", "https")];
+        assert_eq!(of(&trusting, &both), "https://outer.example");
+        assert_eq!(of(&Options::default(), &both), "http://inner:1");
+        for half in [&both[..1], &both[1..], &[both[1], ("x-forwarded-host", "a@b")], &[both[0], ("x-forwarded-proto", "javascript")]] {
+            assert_eq!(of(&trusting, half), "http://inner:1");
+        }
     }
 
     #[test]

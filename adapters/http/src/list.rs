@@ -30,7 +30,7 @@ pub(crate) async fn list(api: &Api, call: &Call) -> Result<Response, Refused> {
     })
 }
 
-fn filter(query: &Query) -> ListQuery {
+pub(crate) fn filter(query: &Query) -> ListQuery {
     let named = query.all("runtimeStatus").flat_map(|list| list.split(',')).map(str::trim);
     ListQuery {
         prefix: query.text("instanceIdPrefix").filter(|prefix| !prefix.is_empty()).map(ToOwned::to_owned),

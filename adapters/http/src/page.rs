@@ -23,7 +23,7 @@ pub(crate) fn text(api: &Api, origin: &str) -> String {
          \x20 {management}/orchestrators/{{name}}[/{{id}}]   POST: start\n\
          \x20 {management}/instances   GET: list\n\
          \x20 {management}/instances/{{id}}   GET: status, DELETE: purge\n\
-         \x20 {management}/instances/{{id}}/raiseEvent/{{event}}   POST; also terminate, suspend, resume, rewind\n",
+         \x20 {management}/instances/{{id}}/raiseEvent/{{event}}   POST; also terminate, suspend, resume, rewind, restart\n",
         hub = api.options.task_hub,
     )
 }

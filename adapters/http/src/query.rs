@@ -2,6 +2,8 @@
 //!
 //! Names match without regard to case, and a value that cannot be read counts as absent. Must never refuse a request.
 
+use std::time::Duration;
+
 use durable::Timestamp;
 
 use crate::urlcode;
@@ -48,6 +50,11 @@ impl Query {
         self.text(name)?.trim().parse().ok().filter(|count| *count > 0)
     }
 
+    /// A number of seconds, fractions allowed; not negative.
+    pub fn seconds(&self, name: &str) -> Option<Duration> {
+        Duration::try_from_secs_f64(self.text(name)?.trim().parse().ok()?).ok()
+    }
+
     /// A time.
     pub fn time(&self, name: &str) -> Option<Timestamp> {
         Timestamp::parse(self.text(name)?.trim())
@@ -72,6 +79,10 @@ mod tests {
         let query = Query::parse(Some("showInput=1&top=-3&createdTimeFrom=yesterday&showHistory="));
         assert_eq!((query.flag("showInput"), query.flag("showHistory")), (None, None));
         assert_eq!(query.count("top"), None);
+        let seconds = Query::parse(Some("a=0.5&b=-1&c=NaN&d=inf&e=1e300&f=soon&g=2"));
+        assert_eq!(seconds.seconds("a"), Some(Duration::from_millis(500)));
+        assert_eq!(["b", "c", "d", "e", "f", "h"].map(|name| seconds.seconds(name)), [None; 6]);
+        assert_eq!(seconds.seconds("g"), Some(Duration::from_secs(2)));
         assert_eq!(query.time("createdTimeFrom"), None);
         assert_eq!(Query::parse(None).text("x"), None);
     }

@@ -28,6 +28,9 @@ pub(crate) enum Action {
     Suspend { id: String },
     Resume { id: String },
     Rewind { id: String },
+    Restart { id: String },
+    PurgeMany,
+    EventUrl { id: String, event: String },
 }
 
 /// Where a request goes.
@@ -37,6 +40,8 @@ pub(crate) enum Route {
     Home,
     /// The health check.
     Health,
+    /// A signed URL; `post` is true if it is to raise its event.
+    Event { post: bool, id: String, event: String },
     /// Something of an API.
     Call(Face, Action),
     /// Nowhere.
@@ -46,6 +51,7 @@ pub(crate) enum Route {
 /// Where the management API lives. The first one is for hosts that keep `/runtime` for themselves.
 const MANAGEMENT: [&[&str]; 3] = [&["api", "runtime", "webhooks", "durabletask"], &["runtime", "webhooks", "durabletask"], &["durabletask"]];
 const SHORT: &[&str] = &["api", "orchestrators"];
+const EVENTS: &[&str] = &["api", "events"];
 
 /// Finds out where a request goes. `path` is as it was sent, without the query.
 pub(crate) fn route(method: &Method, path: &str) -> Route {
@@ -63,6 +69,12 @@ pub(crate) fn route(method: &Method, path: &str) -> Route {
     if get && is(trimmed, "healthz") {
         return Route::Health;
     }
+    if let Some([id, event]) = below(&segments, EVENTS)
+        && !id.is_empty()
+        && !event.is_empty()
+    {
+        return Route::Event { post: method == Method::POST, id: (*id).to_owned(), event: (*event).to_owned() };
+    }
     let action = below(&segments, SHORT).filter(|rest| !rest.iter().any(|s| s.is_empty())).and_then(|rest| short(method, rest));
     action.map_or(Route::Unknown(Face::Short), |action| Route::Call(Face::Short, action))
 }
@@ -79,6 +91,7 @@ fn management(method: &Method, segments: &[&str]) -> Option<Action> {
 fn instances(method: &Method, segments: &[&str]) -> Option<Action> {
     match segments {
         [] if method == Method::GET => Some(Action::List),
+        [] if method == Method::DELETE => Some(Action::PurgeMany),
         [id] if method == Method::GET => Some(Action::Status { id: (*id).to_owned() }),
         [id] if method == Method::DELETE => Some(Action::Purge { id: (*id).to_owned() }),
         [id, operation] if method == Method::POST => {
@@ -88,6 +101,7 @@ fn instances(method: &Method, segments: &[&str]) -> Option<Action> {
                 "suspend" => Some(Action::Suspend { id }),
                 "resume" => Some(Action::Resume { id }),
                 "rewind" => Some(Action::Rewind { id }),
+                "restart" => Some(Action::Restart { id }),
                 _ => None,
             }
         }
@@ -104,6 +118,7 @@ fn short(method: &Method, segments: &[&str]) -> Option<Action> {
         [name, id] if method == Method::POST => Some(Action::Start { name: (*name).to_owned(), id: Some((*id).to_owned()) }),
         [id, what] if is(what, "status") && method == Method::GET => Some(Action::Status { id: (*id).to_owned() }),
         [id, what, event] if is(what, "raise") && method == Method::POST => Some(Action::Raise { id: (*id).to_owned(), event: (*event).to_owned() }),
+        [id, what, event] if is(what, "event-url") && method == Method::POST => Some(Action::EventUrl { id: (*id).to_owned(), event: (*event).to_owned() }),
         _ => None,
     }
 }
@@ -137,7 +152,7 @@ mod tests {
             assert_eq!(managed(Method::POST, &format!("{base}/Instances/a/RAISEEVENT/Go/")), Some(raise));
             assert_eq!(managed(Method::GET, &format!("{base}/instances/")), Some(Action::List));
             assert_eq!(managed(Method::DELETE, &format!("{base}/instances/A")), Some(Action::Purge { id: "A".into() }));
-            for operation in ["terminate", "suspend", "resume", "rewind"] {
+            for operation in ["terminate", "suspend", "resume", "rewind", "restart"] {
                 assert!(managed(Method::POST, &format!("{base}/instances/a/{operation}")).is_some());
             }
         }
@@ -178,8 +193,21 @@ mod tests {
         assert_eq!(short(Method::POST, "/API/Orchestrators/F/i"), Some(Action::Start { name: "F".into(), id: Some("i".into()) }));
         assert_eq!(short(Method::GET, "/api/orchestrators/i/status/"), Some(Action::Status { id: "i".into() }));
         assert_eq!(short(Method::POST, "/api/orchestrators/i/raise/Go"), Some(Action::Raise { id: "i".into(), event: "Go".into() }));
+        assert_eq!(short(Method::POST, "/api/orchestrators/i/event-url/Go"), Some(Action::EventUrl { id: "i".into(), event: "Go".into() }));
+        assert_eq!(short(Method::GET, "/api/orchestrators/i/event-url/Go"), None);
         assert_eq!(short(Method::GET, "/api/orchestrators/i"), None);
         assert_eq!(short(Method::GET, "/api/orchestrators/i/raise/Go"), None);
+    }
+
+    #[test]
+    fn a_signed_url_is_one_for_every_method_and_raises_by_post_alone() {
+        let event = |post| Route::Event { post, id: "a b".into(), event: "Go".into() };
+        assert_eq!(route(&Method::POST, "/api/events/a%20b/Go"), event(true));
+        for method in [Method::GET, Method::HEAD, Method::DELETE] {
+            assert_eq!(route(&method, "/api/events/a%20b/Go"), event(false));
+        }
+        assert_eq!(route(&Method::POST, "/api/events/a"), Route::Unknown(Face::Short));
+        assert_eq!(route(&Method::POST, "/api/events//Go"), Route::Unknown(Face::Short));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use durable::{Client, InstanceId};
 use crate::errors::Refused;
 use crate::query::Query;
 use crate::route::{Action, Face, Route, route};
-use crate::{Options, answer, instances, links, list, page, start};
+use crate::{Options, answer, instances, links, list, page, purge, signed, start};
 
 /// What every request needs.
 #[derive(Debug)]
@@ -37,9 +37,21 @@ pub(crate) async fn serve(State(api): State<Arc<Api>>, request: Request) -> Resp
     let (parts, body) = request.into_parts();
     let original: &Uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |uri| &uri.0);
     let origin = links::origin(&api.options, original, &parts.headers);
-    let (face, action) = match route(&parts.method, parts.uri.path()) {
-        Route::Home => return answer::plain(StatusCode::OK, page::text(&api, &origin)),
+    let query = Query::parse(parts.uri.query());
+    let has_key = api.options.key.as_ref().is_none_or(|key| key.opens(&query, &parts.headers));
+    let target = original.path_and_query().map_or_else(|| original.path().to_owned(), ToString::to_string);
+    let routed = route(&parts.method, parts.uri.path());
+    let call = |face| Call { face, query, headers: parts.headers, origin: origin.clone(), target };
+    let (face, action) = match routed {
+        Route::Home if has_key => return answer::plain(StatusCode::OK, page::text(&api, &origin)),
+        Route::Home => return answer::plain(StatusCode::OK, "Durable Orchestrator. This server asks for its key.\n".to_owned()),
         Route::Health => return answer::plain(StatusCode::OK, "ok".to_owned()),
+        Route::Event { post: false, .. } => return signed::only_post(),
+        Route::Event { post: true, id, event } => {
+            let call = call(Face::Short);
+            return signed::raise(&api, &call, body, &id, &event).await.unwrap_or_else(|refused| refused.answer(Face::Short));
+        }
+        Route::Unknown(face) | Route::Call(face, _) if !has_key => return Refused::NoKey.answer(face),
         Route::Unknown(Face::Management) => return answer::empty(StatusCode::NOT_FOUND),
         Route::Unknown(Face::Short) => {
             let text = format!("There is nothing at {} {}: GET / lists what there is.", parts.method, parts.uri.path());
@@ -47,9 +59,7 @@ pub(crate) async fn serve(State(api): State<Arc<Api>>, request: Request) -> Resp
         }
         Route::Call(face, action) => (face, action),
     };
-    let query = Query::parse(parts.uri.query());
-    let target = original.path_and_query().map_or_else(|| original.path().to_owned(), ToString::to_string);
-    let call = Call { face, query, headers: parts.headers, origin, target };
+    let call = call(face);
     perform(&api, &call, body, action).await.unwrap_or_else(|refused| refused.answer(face))
 }
 
@@ -62,7 +72,10 @@ async fn perform(api: &Api, call: &Call, body: Body, action: Action) -> Result<R
         Action::Start { name, id } => start::start(api, call, body, name, id).await,
         Action::Status { id } => instances::status(api, call, &existing(id)?).await,
         Action::List => list::list(api, call).await,
-        Action::Purge { id } => instances::purge(api, &existing(id)?).await,
+        Action::Purge { id } => purge::one(api, &existing(id)?).await,
+        Action::PurgeMany => purge::many(api, call).await,
+        Action::Restart { id } => start::restart(api, call, id).await,
+        Action::EventUrl { id, event } => signed::issue(api, call, &existing(id)?, &event).await,
         Action::Raise { id, event } => instances::raise(api, call, body, &existing(id)?, &event).await,
         Action::Terminate { id } => instances::terminate(api, call, &existing(id)?).await,
         Action::Suspend { id } => instances::suspend(api, call, &existing(id)?).await,

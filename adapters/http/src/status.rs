@@ -48,6 +48,11 @@ impl StatusBody {
     }
 }
 
+/// The output alone.
+pub(crate) fn output(app: &App, record: &StatusRecord) -> Result<JsonText, PayloadError> {
+    text(app, record.output.as_ref())
+}
+
 fn text(app: &App, payload: Option<&Payload>) -> Result<JsonText, PayloadError> {
     // The zero-byte payload stands for no value: no codec makes it.
     payload.filter(|payload| !payload.is_empty()).map_or(Ok(JsonText::null()), |payload| app.text(payload).map(JsonText::new))

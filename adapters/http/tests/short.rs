@@ -60,7 +60,7 @@ async fn refusals_say_why() {
     assert_eq!(unknown.code(), 400);
     for key in ["Message", "ExceptionMessage"] {
         let text = unknown.json()[key].as_str().unwrap().to_owned();
-        assert!(text.contains("`nobody`") && text.contains("fragile, hello, panics, waits"), "{text}");
+        assert!(text.contains("`nobody`") && text.contains("fragile, hello, panics, parent, repeats, retries, sleeps, waits"), "{text}");
     }
     let missing = server.get("/api/orchestrators/gone/status").await;
     assert_eq!((missing.code(), missing.json()), (404, json!({"Message": "there is no instance `gone`"})));

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::alarms::LocalAlarms;
 use crate::runtime::{Activities, ActivityThreads, NoWake, SystemClock, SystemEntropy};
+use crate::secret::{self, UrlSecret};
 use crate::store::{OpenError, Options, SqliteStore, Stats};
 use crate::watchdog::{Running, Watchdog};
 
@@ -37,13 +38,16 @@ pub struct LocalOptions {
     pub live: usize,
     /// Opens a database that is known to lack its last commits (see [`OpenError::MissingCommits`]).
     pub accept_missing_commits: bool,
+    /// Signs the URLs that the server lets people outside use (see [`durable::event_url`]). If none is said, the one in the folder's file
+    /// `event-url-secret`, which is made if it is not there.
+    pub url_secret: Option<UrlSecret>,
 }
 
 impl LocalOptions {
     /// Everything in this folder, the rest as it is usual.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), shards: None, activities: 256, live: 20_000, accept_missing_commits: false }
+        Self { folder: folder.into(), shards: None, activities: 256, live: 20_000, accept_missing_commits: false, url_secret: None }
     }
 }
 
@@ -57,6 +61,9 @@ pub enum LocalError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The secret of signed URLs cannot be used.
+    #[error("the secret of signed URLs: {0}")]
+    Secret(String),
     /// A thread cannot be started.
     #[error("a thread cannot be started: {0}")]
     Thread(#[from] std::io::Error),
@@ -87,12 +94,21 @@ impl LocalHost {
     /// # Errors
     /// [`LocalError`] says what is in the way, and what to do.
     pub async fn open(app: App, options: LocalOptions) -> Result<Self, LocalError> {
-        let app = Arc::new(app.or_build_id(build_of_this_program()));
+        Self::open_at(app, options, None).await
+    }
+
+    /// As [`LocalHost::open`]; what the app's signed URLs begin with, if it may make some.
+    pub(crate) async fn open_at(app: App, options: LocalOptions, base_url: Option<String>) -> Result<Self, LocalError> {
         let mut opening = Options::new(&options.folder);
         opening.accept_missing_commits = options.accept_missing_commits;
         // Opening reads and locks files: not on the runtime's own threads.
         let opened = tokio::task::spawn_blocking(move || SqliteStore::open(opening)).await;
         let store = opened.map_err(|e| std::io::Error::other(e.to_string()))??;
+        let app = match base_url {
+            Some(base_url) => app.or_event_urls(secret::urls(base_url, options.url_secret, &options.folder).await.map_err(LocalError::Secret)?),
+            None => app,
+        };
+        let app = Arc::new(app.or_build_id(build_of_this_program()));
         let count = options.shards.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
         let (watchdog, suspects) = Watchdog::open(&options.folder.join("suspects"), count);
         let alarms = LocalAlarms::new();

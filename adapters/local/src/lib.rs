@@ -20,9 +20,11 @@
 mod alarms;
 mod host;
 mod runtime;
+mod secret;
 mod server;
 pub mod store;
 mod watchdog;
 
 pub use host::{LocalError, LocalHost, LocalOptions};
+pub use secret::UrlSecret;
 pub use server::{ServerError, ServerOptions, serve};

@@ -1,6 +1,6 @@
 //! The local server: the HTTP API in front of a local host, on one address, until it is told to stop.
 //!
-//! Must never: listen beyond loopback (there is no key yet to ask for), or hold back the end of the process for a client that does not close.
+//! Must never: listen beyond loopback without a key to ask for, show a key or a secret, or hold back the end of the process for a client that does not close.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ pub struct ServerOptions {
 #[non_exhaustive]
 pub enum ServerError {
     /// The address is not loopback.
-    #[error("{0} is not a loopback address: without a key this server only listens on 127.0.0.1 or [::1]")]
+    #[error("{0} is not a loopback address: without a key this server only listens on 127.0.0.1 or [::1]; give it one in DURABLE_KEY")]
     NotLoopback(SocketAddr),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {why}; choose another one with --listen")]
@@ -56,13 +56,14 @@ pub enum ServerError {
 /// [`ServerError`] says what is in the way, and what to do.
 pub async fn serve(app: App, options: ServerOptions, ready: impl FnOnce(SocketAddr), stop: impl Future<Output = ()>) -> Result<(), ServerError> {
     let address = options.listen;
-    if !address.ip().is_loopback() {
+    if !address.ip().is_loopback() && options.http.key.is_none() {
         return Err(ServerError::NotLoopback(address));
     }
     // Listening first: a second server on the same address fails before it touches the data.
     let listener = TcpListener::bind(address).await.map_err(|why| ServerError::Listen { address, why })?;
     let address = listener.local_addr().map_err(|why| ServerError::Listen { address, why })?;
-    let host = LocalHost::open(app, options.local).await?;
+    let base = options.http.public_url.clone().unwrap_or_else(|| reached_at(address));
+    let host = LocalHost::open_at(app, options.local, Some(base)).await?;
     let router = durable_http::router(host.client(), options.http);
     let (stopping, mut stopped) = tokio::sync::watch::channel(false);
     let serving = axum::serve(
@@ -98,4 +99,9 @@ pub async fn serve(app: App, options: ServerOptions, ready: impl FnOnce(SocketAd
     };
     host.stop(STOP_WITHIN.saturating_sub(begun.elapsed())).await;
     result
+}
+
+/// Where a browser on this machine reaches an address: an unspecified one is none.
+fn reached_at(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("http://localhost:{}", address.port()) } else { format!("http://{address}") }
 }

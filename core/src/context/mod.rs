@@ -26,6 +26,7 @@ use state::{ActivityOp, ChildOp, OpKind, State};
 
 use crate::activity::Activity;
 use crate::app::options_of;
+use crate::event_url::EventUrlError;
 use crate::failure::Error;
 use crate::history::Event;
 use crate::ids::{Incarnation, InstanceId};
@@ -167,6 +168,19 @@ impl Context {
         let data = payload::encode(&*self.codec(), std::borrow::Borrow::<T>::borrow(&data), name.as_str())?;
         self.state.borrow_mut().announce(|sequence| Event::EventSent { sequence, instance: to.clone(), name: name.as_str().to_owned(), data });
         Ok(())
+    }
+
+    /// A signed URL for people outside: whoever posts to it within `valid_for` raises this event of this life of the instance, and can do
+    /// nothing else. The same on every replay, as long as the app's secret is the same.
+    ///
+    /// # Errors
+    /// [`Error::EventUrl`] if the app makes no URLs (see [`crate::AppBuilder::event_urls`]), or the name cannot be in one.
+    pub fn event_url<T>(&self, name: impl Into<EventName<T>>, valid_for: Duration) -> Result<String, Error> {
+        let name = name.into();
+        let mut state = self.state.borrow_mut();
+        state.count_call();
+        let urls = state.event_urls.as_ref().ok_or(EventUrlError::NotConfigured)?;
+        Ok(urls.url(&state.identity.instance, state.identity.incarnation, name.as_str(), state.now.after(valid_for))?)
     }
 
     /// Sets what people see as the custom status of this instance.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::scopes::{ROOT, ScopeId, Scopes};
 use crate::activity::ActivityOptions;
+use crate::event_url::EventUrls;
 use crate::failure::Failure;
 use crate::history::Event;
 use crate::ids::{EffectId, Incarnation, InstanceId, MessageId};
@@ -108,6 +109,7 @@ pub(crate) struct State {
     pub identity: Identity,
     pub version: Option<String>,
     pub codec: Arc<dyn PayloadCodec>,
+    pub event_urls: Option<Arc<EventUrls>>,
     pub epoch: u32,
     pub now: Timestamp,
     pub replaying: bool,
@@ -144,6 +146,7 @@ impl State {
             identity,
             version,
             codec,
+            event_urls: None,
             epoch: 0,
             now,
             replaying: true,

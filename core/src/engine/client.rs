@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 
-use super::{Ask, Shared, StartAsk};
+use super::{Ask, Shared, Start, StartAsk, Started};
 use crate::app::App;
 use crate::header::{Header, RuntimeStatus};
 use crate::history::EventBytes;
@@ -17,6 +17,7 @@ use crate::limits;
 use crate::message::{Message, MessageBody};
 use crate::payload::{Payload, PayloadError};
 use crate::ports::{Create, Created, Delivered, ListQuery, Page, PageToken, Purge, ReusePolicy, StatusRecord, StoreError};
+use crate::time::Timestamp;
 
 /// A request that was not accepted. Nothing of it has been stored, except where the text says that it is not known.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -112,45 +113,6 @@ pub enum ClientError {
     Stopping,
 }
 
-/// A request to start an instance.
-#[derive(Debug, Clone)]
-pub struct Start {
-    /// Name of the orchestrator.
-    pub name: String,
-    /// Its version; the latest if none.
-    pub version: Option<String>,
-    /// The instance id; a generated one if none.
-    pub instance: Option<InstanceId>,
-    /// The input.
-    pub input: Payload,
-    /// When an id in use may be taken.
-    pub policy: ReusePolicy,
-}
-
-impl Start {
-    /// Starts an orchestrator by name, with an input as [`App::encode`] or [`App::encode_text`] made it.
-    #[must_use]
-    pub fn new(name: impl Into<String>, input: Payload) -> Self {
-        Self { name: name.into(), version: None, instance: None, input, policy: ReusePolicy::default() }
-    }
-
-    /// Under this instance id.
-    #[must_use]
-    pub fn id(mut self, instance: InstanceId) -> Self {
-        self.instance = Some(instance);
-        self
-    }
-}
-
-/// An instance that has been started: durable, together with its wake-up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Started {
-    /// Its id.
-    pub instance: InstanceId,
-    /// This life of it.
-    pub incarnation: Incarnation,
-}
-
 /// A client. Cheap to clone, may be used from any thread.
 #[derive(Clone)]
 pub struct Client {
@@ -188,7 +150,7 @@ impl Client {
         };
         let version = self.shared.app.resolve(&start.name, start.version.as_deref()).ok_or_else(unknown)?;
         let instance = start.instance.unwrap_or_else(|| InstanceId::generated(self.shared.random()));
-        let incarnation = Incarnation(self.shared.random());
+        let incarnation = start.incarnation.unwrap_or_else(|| Incarnation(self.shared.random()));
         let started = Started { instance: instance.clone(), incarnation };
         let commit_id = self.shared.commit_id();
         let (reply, answer) = oneshot::channel();
@@ -251,11 +213,33 @@ impl Client {
     pub async fn raise_event_once(&self, instance: &InstanceId, name: &str, data: Payload, key: &str) -> Result<(), ClientError> {
         self.check_stopping()?;
         check_size("the event's data", &data)?;
-        let id = MessageId(xxhash_rust::xxh3::xxh3_128(key.as_bytes()).to_be_bytes());
-        let body = MessageBody::EventRaised { name: name.to_owned(), data };
-        let message = Message { id, arrived: self.shared.ports.clock.now(), sender: None, keyed: true, body };
+        let message = self.event(name, data, Some(key));
         // Only the store knows the keys of a day: it decides, before any turn takes the message.
-        self.deliver_plain(instance, message).await
+        self.deliver_plain(instance, None, message).await
+    }
+
+    /// Raises an external event of this life of an instance only; to an instance that has begun another one it is [`ClientError::NotFound`].
+    /// With a key, as [`Client::raise_event_once`].
+    ///
+    /// # Errors
+    /// [`ClientError`] says why it was not accepted.
+    pub async fn raise_event_in(&self, instance: &InstanceId, life: Incarnation, name: &str, data: Payload, key: Option<&str>) -> Result<(), ClientError> {
+        self.check_stopping()?;
+        check_size("the event's data", &data)?;
+        let message = self.event(name, data, key);
+        self.deliver_plain(instance, Some(life), message).await
+    }
+
+    fn event(&self, name: &str, data: Payload, key: Option<&str>) -> Message {
+        let id = key.map_or_else(|| self.shared.message_id(), |key| MessageId(xxhash_rust::xxh3::xxh3_128(key.as_bytes()).to_be_bytes()));
+        let body = MessageBody::EventRaised { name: name.to_owned(), data };
+        Message { id, arrived: self.now(), sender: None, keyed: key.is_some(), body }
+    }
+
+    /// The time, as the engine's clock has it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.ports.clock.now()
     }
 
     /// Ends an instance now; its awaited sub-orchestrations too.
@@ -319,12 +303,12 @@ impl Client {
         if rewinds {
             return Err(StoreError::Unavailable("the instance is busy".to_owned()).into());
         }
-        self.deliver_plain(instance, message).await
+        self.deliver_plain(instance, None, message).await
     }
 
     /// Stores a message without asking user code. The same message may have been taken meanwhile: that is one message.
-    async fn deliver_plain(&self, instance: &InstanceId, message: Message) -> Result<(), ClientError> {
-        let delivered = self.shared.ports.store.deliver(instance, None, message).await;
+    async fn deliver_plain(&self, instance: &InstanceId, life: Option<Incarnation>, message: Message) -> Result<(), ClientError> {
+        let delivered = self.shared.ports.store.deliver(instance, life, message).await;
         if delivered.is_err() {
             // It may have landed all the same.
             self.shared.look(instance, true);

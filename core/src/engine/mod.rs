@@ -6,6 +6,7 @@
 mod client;
 mod drive;
 mod effects;
+mod request;
 mod shard;
 mod slot;
 mod start;
@@ -17,7 +18,8 @@ use std::time::Duration;
 
 use futures_channel::{mpsc, oneshot};
 
-pub use client::{Client, ClientError, Start, Started};
+pub use client::{Client, ClientError};
+pub use request::{Start, Started};
 pub use shard::Shard;
 
 use crate::app::App;

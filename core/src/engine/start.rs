@@ -14,8 +14,12 @@ use crate::ports::{Create, Created, ReusePolicy};
 
 impl Local {
     pub(super) async fn start(self: &Rc<Self>, slot: &Rc<Slot>, ask: StartAsk) {
-        let in_memory = slot.state.borrow().resident.as_ref().map(|resident| resident.live.header().status);
-        if let Some(status) = in_memory
+        let in_memory = slot.state.borrow().resident.as_ref().map(|resident| (resident.live.header().incarnation, resident.live.header().status));
+        if in_memory.is_some_and(|(life, _)| life == ask.incarnation) {
+            // The same start, repeated.
+            return reply_to(ask.reply, Ok(()));
+        }
+        if let Some((_, status)) = in_memory
             && (ask.policy == ReusePolicy::Never || (ask.policy == ReusePolicy::ReplaceEnded && !status.is_terminal()))
         {
             reply_to(ask.reply, Err(ClientError::InUse { instance: ask.instance, status }));

@@ -52,7 +52,8 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub fn new(plan: Blueprint) -> Self {
-        let state = State::new(plan.identity.clone(), plan.version.clone(), plan.app.codec.clone(), plan.created);
+        let mut state = State::new(plan.identity.clone(), plan.version.clone(), plan.app.codec.clone(), plan.created);
+        state.event_urls.clone_from(&plan.app.event_urls);
         Self {
             plan,
             ctx: Context::new(state),

@@ -20,6 +20,9 @@ pub struct Narration {
     pub text: String,
     /// True adds a card with the buttons Approve and Reject.
     pub asks_approval: bool,
+    /// The signed URL to which the answer can be posted, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_url: Option<String>,
 }
 
 /// Pushes a narration to the webhook service. It never fails the orchestration: what went wrong is its result, and in the log.
@@ -39,6 +42,9 @@ pub async fn status_narrator_activity(ctx: ActivityContext, narration: Narration
         "text": narration.text,
         "metadata": { "instance_id": instance, "idempotency_key": ctx.idempotency_key() },
     });
+    if let Some(url) = &narration.event_url {
+        body["metadata"]["event_url"] = json!(url);
+    }
     if narration.asks_approval {
         body["adaptive_card"] = approval_card(&narration.text, instance);
     }
@@ -94,7 +100,7 @@ mod tests {
     }
 
     fn question() -> Narration {
-        Narration { platform: Some("teams".into()), thread_id: Some("19:a/b c@thread".into()), text: "May I?".into(), asks_approval: true }
+        Narration { platform: Some("teams".into()), thread_id: Some("19:a/b c@thread".into()), text: "May I?".into(), asks_approval: true, event_url: None }
     }
 
     #[tokio::test]
@@ -121,6 +127,16 @@ mod tests {
                 },
             })
         );
+    }
+
+    #[tokio::test]
+    async fn a_question_with_a_url_says_where_the_answer_can_be_posted() {
+        let (base_url, requests) = stub::answering(200).await;
+        let url = "http://localhost:7071/api/events/intent-1/UserApproval?expires=1";
+        assert_eq!(narrate(&base_url, Narration { event_url: Some(url.into()), ..question() }).await, "delivered");
+        let body = requests.await.unwrap().body;
+        assert_eq!((&body["metadata"]["event_url"], &body["metadata"]["instance_id"]), (&json!(url), &json!("intent-1")));
+        assert_eq!(body["adaptive_card"], approval_card("May I?", "intent-1"));
     }
 
     #[tokio::test]

@@ -4,19 +4,20 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code, shared by several test files")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use durable::event_url::EventUrls;
 use durable::header::{ActivityTask, RuntimeStatus};
 use durable::ids::Incarnation;
 use durable::message::Outcome;
 use durable::ports::{AlarmKey, Alarms, Clock, Dispatch, Entropy, Handle, PortFuture, StatusRecord, StoreError, TurnGuard, Wake};
-use durable::{App, Client, Context, Engine, EngineConfig, EventName, Failure, InstanceId, Ports, Timestamp};
+use durable::{App, Client, Context, Engine, EngineConfig, EventName, Failure, InstanceId, Next, Ports, RetryPolicy, Timestamp};
 use durable_http::Options;
 use durable_tests::MemoryStore;
 use serde_json::Value;
@@ -40,9 +41,22 @@ impl Entropy for Tokio {
     }
 }
 
-impl Alarms for Tokio {
-    fn arm(&self, _: AlarmKey, _: Timestamp) -> PortFuture<Result<Handle, StoreError>> {
-        Box::pin(async { Ok(Handle::new()) })
+/// Has an instance looked at when it is due.
+#[derive(Default)]
+struct Bells(Arc<OnceLock<Engine>>);
+
+impl Alarms for Bells {
+    fn arm(&self, key: AlarmKey, at: Timestamp) -> PortFuture<Result<Handle, StoreError>> {
+        let engine = self.0.clone();
+        Box::pin(async move {
+            tokio::spawn(async move {
+                tokio::time::sleep(Tokio.now().until(at)).await;
+                if let Some(engine) = engine.get() {
+                    engine.look(&key.instance, false);
+                }
+            });
+            Ok(Handle::new())
+        })
     }
     fn disarm(&self, _: Handle) -> PortFuture<()> {
         Box::pin(async {})
@@ -115,6 +129,32 @@ async fn panics(ctx: Context) -> Result<Value, durable::Error> {
     panic!("out of paper")
 }
 
+/// Tries `check` twice.
+#[durable::orchestrator]
+async fn retries(ctx: Context, input: Value) -> Result<Value, durable::Error> {
+    ctx.activity(check, input).retry(RetryPolicy::fixed(Duration::from_millis(1), 2)).await
+}
+
+/// Continues as new until its input is zero.
+#[durable::orchestrator]
+async fn repeats(ctx: Context, left: u32) -> Result<Next<String, u32>, durable::Error> {
+    let _ = ctx.now();
+    Ok(if left == 0 { Next::done(format!("after {}", ctx.execution())) } else { Next::again(left - 1) })
+}
+
+/// Gives what `hello` gives.
+#[durable::orchestrator]
+async fn parent(ctx: Context, input: Value) -> Result<Value, durable::Error> {
+    ctx.sub_orchestration(hello, input).await
+}
+
+/// Sleeps for a millisecond.
+#[durable::orchestrator]
+async fn sleeps(ctx: Context) -> Result<String, durable::Error> {
+    ctx.timer(Duration::from_millis(1)).await;
+    Ok("awake".to_owned())
+}
+
 /// The server.
 pub struct Server {
     pub client: Client,
@@ -132,11 +172,14 @@ impl Server {
     pub fn with(options: Options) -> Self {
         let healthy = Healthy::default();
         let app = App::builder().orchestrator(hello).orchestrator(waits).orchestrator(fragile).orchestrator(panics);
+        let app = app.orchestrator(parent).orchestrator(repeats).orchestrator(retries).orchestrator(sleeps);
+        let app = app.event_urls(EventUrls::new("http://localhost:7071", [7; 32]).unwrap());
         let app = Arc::new(app.activity(echo).activity(check).resource(healthy.clone()).build().unwrap());
         let tokio = Arc::new(Tokio);
+        let bells = Arc::new(OnceLock::new());
         let ports = Ports {
             store: Arc::new(MemoryStore::new(true)),
-            alarms: tokio.clone(),
+            alarms: Arc::new(Bells(bells.clone())),
             wake: tokio.clone(),
             dispatch: Arc::new(Spawned(app.clone())),
             clock: tokio.clone(),
@@ -144,6 +187,7 @@ impl Server {
             guard: tokio,
         };
         let (engine, shards) = Engine::new(app, ports, EngineConfig::default());
+        let _ = bells.set(engine.clone());
         let shard = shards.into_iter().next().unwrap();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
