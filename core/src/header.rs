@@ -344,7 +344,7 @@ impl Header {
             fault: None,
             parent: None,
             failure: None,
-            replay_policy: crate::machine::REPLAY_POLICY,
+            replay_policy: crate::history::REPLAY_POLICY,
             orphans: Vec::new(),
             alarm_at: None,
         }

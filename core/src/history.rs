@@ -12,6 +12,10 @@ use crate::ids::{Incarnation, InstanceId, MessageId};
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
+/// The rules of replay that this build writes into new executions. A change of these rules gets a new number, so that older histories keep
+/// the rules they were made under.
+pub const REPLAY_POLICY: u32 = 1;
+
 /// One event, encoded once by core. The store never looks inside.
 pub type EventBytes = Bytes;
 

@@ -1,4 +1,4 @@
-//! The local host: one process that owns a folder. Shard threads drive instances; activities run on the runtime that opened the host.
+//! The local host: one process that owns a folder. Shard threads drive instances; activities have threads of their own too.
 //!
 //! Must never: begin to drive before what the last process left is known, or hold back its end for user code that does not come back.
 
@@ -10,12 +10,11 @@ use durable::header::FaultKind;
 use durable::machine::TurnFault;
 use durable::ports::StoreError;
 use durable::{App, Client, Engine, EngineConfig, Ports, Shard, limits};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::alarms::LocalAlarms;
-use crate::runtime::{Activities, NoWake, SystemClock, SystemEntropy};
+use crate::runtime::{Activities, ActivityThreads, NoWake, SystemClock, SystemEntropy};
 use crate::store::{OpenError, Options, SqliteStore, Stats};
 use crate::watchdog::{Running, Watchdog};
 
@@ -71,6 +70,8 @@ pub struct LocalHost {
     alarms: JoinHandle<()>,
     supervisor: JoinHandle<()>,
     ended: Arc<Ended>,
+    /// Ends with the host.
+    _activities: ActivityThreads,
 }
 
 /// Counts shard threads that have ended.
@@ -81,8 +82,7 @@ struct Ended {
 }
 
 impl LocalHost {
-    /// Opens the folder, drives what the last process left, and serves. Must be called on a multi-threaded tokio runtime, on which
-    /// activities then run.
+    /// Opens the folder, drives what the last process left, and serves. Must be called on a tokio runtime; activities run on one of their own.
     ///
     /// # Errors
     /// [`LocalError`] says what is in the way, and what to do.
@@ -96,11 +96,12 @@ impl LocalHost {
         let count = options.shards.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
         let (watchdog, suspects) = Watchdog::open(&options.folder.join("suspects"), count);
         let alarms = LocalAlarms::new();
+        let (activities, runtime) = ActivityThreads::start()?;
         let ports = Ports {
             store: Arc::new(store.clone()),
             alarms: Arc::new(alarms.clone()),
             wake: Arc::new(NoWake),
-            dispatch: Arc::new(Activities::new(app.clone(), Handle::current(), options.activities)),
+            dispatch: Arc::new(Activities::new(app.clone(), runtime, options.activities)),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             guard: watchdog.clone(),
@@ -112,6 +113,7 @@ impl LocalHost {
             let fault = fault(FaultKind::Abort, message);
             engine.record_fault(&instance, incarnation, &fault).await?;
         }
+        watchdog.clear();
         let ended = Arc::new(Ended::default());
         for shard in shards {
             run_shard(shard, &ended)?;
@@ -120,7 +122,7 @@ impl LocalHost {
         look_at_what_is_left(&engine, &store, None).await?;
         look_at_faulted(&engine, &store).await?;
         let alarms = tokio::spawn(alarms.ring(store.clone(), engine.clone()));
-        Ok(Self { engine, store, watchdog, alarms, supervisor, ended })
+        Ok(Self { engine, store, watchdog, alarms, supervisor, ended, _activities: activities })
     }
 
     /// A client.
@@ -175,7 +177,9 @@ fn run_shard(shard: Shard, ended: &Arc<Ended>) -> Result<(), std::io::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let ended = ended.clone();
     std::thread::Builder::new().name(format!("shard-{}", shard.index())).stack_size(STACK).spawn(move || {
-        runtime.block_on(shard.run());
+        if !runtime.block_on(shard.run()) {
+            return;
+        }
         *ended.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         ended.changed.notify_one();
     })?;

@@ -1,4 +1,4 @@
-//! The small ports of the local host: clock, random bytes, activities on the runtime's threads, and no safety net (the store has it).
+//! The small ports of the local host: clock, random bytes, activities on threads of their own, and no safety net (the store has it).
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,7 +8,7 @@ use durable::ids::Incarnation;
 use durable::message::Outcome;
 use durable::ports::{Clock, Dispatch, Entropy, Handle, PortFuture, StoreError, Wake};
 use durable::{App, Failure, InstanceId, KIND_TIMEOUT, Timestamp};
-use tokio::runtime::Handle as Runtime;
+use tokio::runtime::{Builder, Handle as Runtime};
 use tokio::sync::Semaphore;
 
 /// The system's clock, and the runtime's timers.
@@ -39,7 +39,27 @@ impl Entropy for SystemEntropy {
     }
 }
 
-/// Runs activities on the runtime's threads, so many at a time.
+/// The threads that activities run on: their own, so that one that blocks its thread holds up neither a request nor the end of the process.
+pub(crate) struct ActivityThreads(Option<tokio::runtime::Runtime>);
+
+impl ActivityThreads {
+    pub fn start() -> std::io::Result<(Self, Runtime)> {
+        let runtime = Builder::new_multi_thread().thread_name("activities").enable_all().build()?;
+        let handle = runtime.handle().clone();
+        Ok((Self(Some(runtime)), handle))
+    }
+}
+
+impl Drop for ActivityThreads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // No activity takes a further step, and none is waited for.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Runs activities, so many at a time.
 pub(crate) struct Activities {
     app: Arc<App>,
     runtime: Runtime,

@@ -40,16 +40,13 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Opens the suspects file, and gives what a process that died in user code left there.
+    /// Opens the suspects file, and gives what a process that died in user code left there. It stays there until [`Watchdog::clear`].
     pub fn open(path: &Path, shards: usize) -> (Arc<Self>, Vec<(InstanceId, Incarnation)>) {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let mut left = Vec::new();
         let suspects = match file {
             Ok(file) => {
                 left = read_suspects(&file);
-                if let Err(e) = file.set_len(0).and_then(|()| file.set_len((shards * ENTRY) as u64)) {
-                    tracing::warn!("the suspects file cannot be prepared: {e}");
-                }
                 Some(file)
             }
             Err(e) => {
@@ -60,6 +57,14 @@ impl Watchdog {
         let shards = (0..shards).map(|_| Mutex::new(None)).collect();
         let watchdog = Self { shards, suspects, parked: AtomicBool::new(false), thread: OnceLock::new(), stopped: AtomicBool::new(false) };
         (Arc::new(watchdog), left)
+    }
+
+    /// What the last process left is recorded: the file is empty from now on, and no turn has begun yet.
+    pub fn clear(&self) {
+        let Some(file) = &self.suspects else { return };
+        if let Err(e) = file.set_len(0).and_then(|()| file.set_len((self.shards.len() * ENTRY) as u64)) {
+            tracing::warn!("the suspects file cannot be emptied: {e}");
+        }
     }
 
     fn shard(&self, shard: usize) -> Option<MutexGuard<'_, Option<Running>>> {
@@ -177,12 +182,18 @@ mod tests {
         let path = folder.path().join("suspects");
         let id = |text: &str| InstanceId::new(text).unwrap();
         let (watchdog, left) = Watchdog::open(&path, 3);
+        watchdog.clear();
         assert!(left.is_empty());
         watchdog.enter(0, &id("came back"), Incarnation([1; 8]), 1);
         watchdog.leave(0);
         watchdog.enter(2, &id("died"), Incarnation([2; 8]), 1);
         drop(watchdog);
-        assert_eq!(Watchdog::open(&path, 3).1, [(id("died"), Incarnation([2; 8]))]);
+        for _ in 0..2 {
+            let (watchdog, left) = Watchdog::open(&path, 3);
+            assert_eq!(left, [(id("died"), Incarnation([2; 8]))], "also if the next process dies before it has recorded that");
+            drop(watchdog);
+        }
+        Watchdog::open(&path, 3).0.clear();
         assert!(Watchdog::open(&path, 3).1.is_empty());
     }
 }

@@ -55,8 +55,8 @@ impl Shard {
         self.index
     }
 
-    /// Runs the shard until the engine stops (or replaces it), on the thread that polls this.
-    pub async fn run(self) {
+    /// Runs the shard until the engine stops, on the thread that polls this. False if it was replaced: its successor has its place.
+    pub async fn run(self) -> bool {
         let mut asks = self.asks;
         let local = Rc::new(Local {
             shared: self.shared,
@@ -91,6 +91,7 @@ impl Shard {
             if local.stopping.get() && local.busy.get() == 0 { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
+        !local.is_abandoned()
     }
 }
 

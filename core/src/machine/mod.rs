@@ -21,10 +21,6 @@ use std::sync::Arc;
 use crate::app::App;
 use crate::ids::InstanceId;
 
-/// The rules of replay that this build writes into new executions. A change of these rules gets a new number, so that older histories keep
-/// the rules they were made under.
-pub const REPLAY_POLICY: u32 = 1;
-
 /// One turn from the stored state: what [`Live::load`] and [`Live::turn`] do, one after the other.
 ///
 /// # Errors

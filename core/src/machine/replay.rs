@@ -8,7 +8,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::REPLAY_POLICY;
 use super::fault::{TurnFault, describe};
 use super::waker::TurnWaker;
 use crate::app::{App, Ending, OrchestratorFuture};
@@ -17,7 +16,7 @@ use crate::context::enter;
 use crate::context::state::{CallLimit, Identity, OpResult, State};
 use crate::failure::panic_text;
 use crate::header::FaultKind;
-use crate::history::{Event, EventBytes};
+use crate::history::{Event, EventBytes, REPLAY_POLICY};
 use crate::limits;
 use crate::payload::Payload;
 use crate::time::Timestamp;

@@ -8,7 +8,7 @@ use crate::app::Ending;
 use crate::context::state::ActivityOp;
 use crate::failure::Failure;
 use crate::header::{ActivityTask, Claim, Delivery, Header, Orphan, RuntimeStatus};
-use crate::history::{Event, EventBytes, ParentRef};
+use crate::history::{Event, EventBytes, ParentRef, REPLAY_POLICY};
 use crate::ids::{CommitId, EffectId, Incarnation, InstanceId, MessageId};
 use crate::limits;
 use crate::message::{Message, MessageBody, Outcome, Sender};
@@ -96,9 +96,9 @@ impl Live {
             return Ok(self.after_end(draft, input));
         }
         if !self.machine.begun {
-            let started = Event::ExecutionStarted { name: self.header.name.clone(), version: self.header.version.clone(), replay_policy: super::REPLAY_POLICY };
+            let started = Event::ExecutionStarted { name: self.header.name.clone(), version: self.header.version.clone(), replay_policy: REPLAY_POLICY };
             draft.header.status = RuntimeStatus::Running;
-            draft.header.replay_policy = super::REPLAY_POLICY;
+            draft.header.replay_policy = REPLAY_POLICY;
             self.record(&mut draft, started)?;
         }
         let (taken, direct_taken) = self.take_messages(&mut draft, input)?;

@@ -1,0 +1,109 @@
+//! The standing intent end to end, with a webhook service on this machine.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "test code")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Folder, Http, Push, Server, Webhook, output_of, template, wait_where};
+
+fn serve(folder: &Folder, webhook: &Webhook) -> Server {
+    folder.launch(template()).env("WEBHOOK_SERVICE_URL", &webhook.url).start()
+}
+
+/// Starts an intent in a chat, and gives the question that was asked there.
+fn ask(http: &mut Http, webhook: &Webhook, instance: &str, hours: f64) -> Push {
+    let intent = json!({ "message": "Book the room", "approval_timeout_hours": hours, "platform": "teams", "thread_id": "19:a b@thread" });
+    http.start("standing_intent_orchestrator", instance, &intent.to_string());
+    webhook.wait(instance, 1).remove(0)
+}
+
+/// The outcome as it was told in the chat.
+fn news(webhook: &Webhook, instance: &str) -> String {
+    let pushes = webhook.wait(instance, 2);
+    assert_eq!(pushes.len(), 2, "{pushes:?}");
+    assert_eq!(pushes[1].body.get("adaptive_card"), None, "news asks nothing");
+    assert_ne!(pushes[0].body["metadata"]["idempotency_key"], pushes[1].body["metadata"]["idempotency_key"]);
+    pushes[1].body["text"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_question_comes_with_a_card_whose_buttons_carry_the_event() {
+    let (folder, webhook) = (Folder::new(), Webhook::new());
+    let server = serve(&folder, &webhook);
+    let question = ask(&mut server.http(), &webhook, "a", 1.0);
+    assert_eq!(question.path, "/api/v1/webhooks/chat/teams/19%3Aa%20b%40thread");
+    assert_eq!(question.body["text"], "Approval needed: Book the room");
+    let data = |approved: bool| json!({ "event_name": "UserApproval", "approved": approved, "instance_id": "a" });
+    let card = json!({
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.5",
+        "body": [{ "type": "TextBlock", "text": "Approval needed: Book the room", "wrap": true }],
+        "actions": [
+            { "type": "Action.Submit", "title": "Approve", "style": "positive", "data": data(true) },
+            { "type": "Action.Submit", "title": "Reject", "style": "destructive", "data": data(false) },
+        ],
+    });
+    assert_eq!(question.body["adaptive_card"], card);
+}
+
+#[test]
+fn what_the_approve_button_carries_approves_and_what_the_reject_button_carries_rejects() {
+    let (folder, webhook) = (Folder::new(), Webhook::new());
+    let server = serve(&folder, &webhook);
+    let mut http = server.http();
+    for (instance, button, verdict) in
+        [("yes", 0, json!({"status": "approved", "approved": true})), ("no", 1, json!({"status": "rejected", "approved": false}))]
+    {
+        let question = ask(&mut http, &webhook, instance, 24.0);
+        let data: &Value = &question.body["adaptive_card"]["actions"][button]["data"];
+        http.raise(data["instance_id"].as_str().unwrap(), data["event_name"].as_str().unwrap(), &data.to_string());
+        assert_eq!(output_of(&mut http, instance), verdict);
+    }
+    assert_eq!(news(&webhook, "yes"), "Approved: Book the room");
+    assert_eq!(news(&webhook, "no"), "Rejected: Book the room");
+}
+
+#[test]
+fn an_intent_that_nobody_answers_expires() {
+    let (folder, webhook) = (Folder::new(), Webhook::new());
+    let server = serve(&folder, &webhook);
+    let mut http = server.http();
+    ask(&mut http, &webhook, "a", 0.0001);
+    assert_eq!(output_of(&mut http, "a"), json!({"status": "timeout", "message": "Approval timeout - no response received"}));
+    assert_eq!(news(&webhook, "a"), "Expired without an answer: Book the room");
+}
+
+#[test]
+fn an_intent_without_a_chat_pushes_nothing_and_is_approved_all_the_same() {
+    let (folder, webhook) = (Folder::new(), Webhook::new());
+    let server = serve(&folder, &webhook);
+    let mut http = server.http();
+    http.start("standing_intent_orchestrator", "a", r#"{"message": "Book the room"}"#);
+    wait_where(&mut http, "a", "to run", |shown| shown["runtimeStatus"] == "Running");
+    http.raise("a", "userapproval", r#"{"approved": true, "by": "Ada"}"#);
+    assert_eq!(output_of(&mut http, "a"), json!({"status": "approved", "approved": true}));
+    let history = http.history("a");
+    let narrated: Vec<&Value> =
+        history.as_array().unwrap().iter().filter(|event| event["EventType"] == "TaskCompleted").map(|event| &event["Result"]).collect();
+    assert_eq!(narrated, ["skipped"]);
+    assert_eq!(webhook.pushes("a"), []);
+}
+
+#[test]
+fn an_intent_survives_a_kill_while_it_waits_and_asks_only_once() {
+    let (folder, webhook) = (Folder::new(), Webhook::new());
+    let server = serve(&folder, &webhook);
+    let mut http = server.http();
+    ask(&mut http, &webhook, "a", 24.0);
+    // Its answer is stored before the next step: a kill now must not ask again.
+    support::wait_for("the delivery to be stored", support::PATIENCE, || {
+        http.history("a").as_array().unwrap().iter().any(|event| event["EventType"] == "TaskCompleted").then_some(())
+    });
+    server.kill();
+    let server = serve(&folder, &webhook);
+    let mut http = server.http();
+    http.raise("a", "UserApproval", "true");
+    assert_eq!(output_of(&mut http, "a")["status"], "approved");
+    assert_eq!(news(&webhook, "a"), "Approved: Book the room");
+}

@@ -1,0 +1,48 @@
+//! The programs under test, built once per test process by the cargo that runs the tests.
+//!
+//! Must never: test an older build than the sources say.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// The program around the template, as a user builds it.
+pub fn template() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| build(&["-p", "durable-orchestrator", "--bin", "durable-orchestrator"]))
+}
+
+/// A server whose orchestrators make trouble.
+pub fn misbehaving() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "misbehaving"]))
+}
+
+/// A server whose orchestrators make work.
+pub fn workload() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "workload"]))
+}
+
+fn build(what: &[&str]) -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.arg("build").args(what).arg("--message-format=json").current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    // What cargo tells the tests of their own package would make it build some packages again and again.
+    let of_tests = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"].iter().any(|known| name.starts_with(known));
+    for (name, _) in std::env::vars().filter(|(name, _)| of_tests(name)) {
+        command.env_remove(name);
+    }
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let built = command.stderr(Stdio::inherit()).output().expect("cargo can be run");
+    assert!(built.status.success(), "`cargo build {}` failed: its messages stand above", what.join(" "));
+    let name = what.last().copied().unwrap_or_default();
+    let messages = String::from_utf8_lossy(&built.stdout);
+    let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let program = messages.find_map(|message| (message["target"]["name"] == name).then(|| message["executable"].as_str().map(PathBuf::from))?);
+    program.unwrap_or_else(|| panic!("cargo names no program {name}"))
+}
