@@ -12,7 +12,7 @@
 //! | `GET /api/orchestrators/{id}/status` | shows it |
 //! | `POST /api/orchestrators/{id}/raise/{event}` | raises an event; the body is its data |
 //! | `/runtime/webhooks/durabletask/…`, `/durabletask/…`, `/api/runtime/webhooks/durabletask/…` | the management API |
-//! | `GET /`, `GET /healthz` | a page for people, a health check |
+//! | `GET /`, `GET /healthz`, `GET /openapi.json` | a page for people, a health check, this API in OpenAPI 3.1 |
 //!
 //! Must never: know which store or cloud is behind the client, keep state of its own, or acknowledge what the client has not accepted.
 
@@ -25,6 +25,7 @@ mod instances;
 mod json;
 mod links;
 mod list;
+mod openapi;
 mod page;
 mod query;
 mod route;

@@ -37,6 +37,8 @@ pub(crate) enum Route {
     Home,
     /// The health check.
     Health,
+    /// The description of the API.
+    OpenApi,
     /// Something of an API.
     Call(Face, Action),
     /// Nowhere.
@@ -62,6 +64,9 @@ pub(crate) fn route(method: &Method, path: &str) -> Route {
     }
     if get && is(trimmed, "healthz") {
         return Route::Health;
+    }
+    if get && is(trimmed, "openapi.json") {
+        return Route::OpenApi;
     }
     let action = below(&segments, SHORT).filter(|rest| !rest.iter().any(|s| s.is_empty())).and_then(|rest| short(method, rest));
     action.map_or(Route::Unknown(Face::Short), |action| Route::Call(Face::Short, action))
@@ -183,10 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn the_page_and_the_health_check_answer_get_and_head() {
+    fn the_page_the_health_check_and_the_description_answer_get_and_head() {
         for method in [Method::GET, Method::HEAD] {
             assert_eq!(route(&method, "/"), Route::Home);
             assert_eq!(route(&method, "/healthz"), Route::Health);
+            assert_eq!(route(&method, "/openapi.json"), Route::OpenApi);
         }
     }
 }

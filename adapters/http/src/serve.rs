@@ -13,7 +13,7 @@ use durable::{Client, InstanceId};
 use crate::errors::Refused;
 use crate::query::Query;
 use crate::route::{Action, Face, Route, route};
-use crate::{Options, answer, instances, links, list, page, start};
+use crate::{Options, answer, instances, links, list, openapi, page, start};
 
 /// What every request needs.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ pub(crate) async fn serve(State(api): State<Arc<Api>>, request: Request) -> Resp
     let (face, action) = match route(&parts.method, parts.uri.path()) {
         Route::Home => return answer::plain(StatusCode::OK, page::text(&api, &origin)),
         Route::Health => return answer::plain(StatusCode::OK, "ok".to_owned()),
+        Route::OpenApi => return openapi::document(),
         Route::Unknown(Face::Management) => return answer::empty(StatusCode::NOT_FOUND),
         Route::Unknown(Face::Short) => {
             let text = format!("There is nothing at {} {}: GET / lists what there is.", parts.method, parts.uri.path());
