@@ -28,6 +28,7 @@ mod list;
 mod openapi;
 mod page;
 mod query;
+mod rest;
 mod route;
 mod serve;
 mod start;
@@ -72,5 +73,6 @@ impl Default for Options {
 pub fn router(client: Client, options: Options) -> Router {
     let allowed = Arc::new(options.allowed_hosts.clone());
     let api = Arc::new(serve::Api { client, options });
-    Router::new().fallback(serve::serve).with_state(api).layer(axum::middleware::from_fn_with_state(allowed, guard::check))
+    let guarded = Router::new().fallback(serve::serve).with_state(api).layer(axum::middleware::from_fn_with_state(allowed, guard::check));
+    guarded.layer(axum::middleware::from_fn(rest::take))
 }
