@@ -3,6 +3,8 @@
 //! `DURABLE_FUZZ_SECONDS` makes it run longer, `DURABLE_FUZZ_SEED` repeats the requests of a run. Must never accept an answer because it is
 //! unlikely to matter.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "test code")]
+
 mod fuzzing {
     pub mod ask;
     pub mod schema;
@@ -42,8 +44,11 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// Method, template and the parameters of the path.
+type Found<'a> = (&'a str, &'a str, Vec<(&'a str, String)>);
+
 /// The operation that a request is for, by the description alone: its template, and the parameters of its path.
-fn operation<'a>(operations: &'a [(String, String)], ask: &Ask) -> Option<(&'a str, &'a str, Vec<(&'a str, String)>)> {
+fn operation<'a>(operations: &'a [(String, String)], ask: &Ask) -> Option<Found<'a>> {
     let path = decode(&ask.path);
     let lower = path.trim_matches('/').to_ascii_lowercase();
     let skipped = if lower.starts_with("api/runtime/webhooks/durabletask") { "api/".len() } else { 0 };
@@ -217,7 +222,7 @@ fn whatever_is_asked_the_answer_is_one_that_the_description_has() {
         if let Err(why) = fuzz.step(&ask) {
             panic!("DURABLE_FUZZ_SEED={seed}, request {}: {why}\n{ask}\n{}", maker.made, folder.log());
         }
-        if maker.made % LOOK_AFTER == 0 {
+        if maker.made.is_multiple_of(LOOK_AFTER) {
             fuzz.look();
         }
     }

@@ -3,6 +3,8 @@
 //! The suites themselves are scripts in their own languages, in `tests/sdk`. Must never be skipped: without python3 or npm a test fails, and
 //! says what to install.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "test code")]
+
 mod support;
 
 use std::path::{Path, PathBuf};

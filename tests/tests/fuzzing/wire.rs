@@ -2,7 +2,7 @@
 //!
 //! Must never take a connection that ends without an answer for an answer.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
