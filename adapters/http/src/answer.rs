@@ -36,6 +36,11 @@ pub(crate) fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Resp
     }
 }
 
+/// JSON that has been written already.
+pub(crate) fn json_text(status: StatusCode, text: &'static str) -> Response {
+    typed(status, "application/json; charset=utf-8", text.into())
+}
+
 /// Plain text, for people.
 pub(crate) fn plain(status: StatusCode, text: String) -> Response {
     typed(status, "text/plain; charset=utf-8", text.into())

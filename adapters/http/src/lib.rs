@@ -14,7 +14,7 @@
 //! | `POST /api/orchestrators/{id}/event-url/{event}?validFor=SECONDS` | makes a signed URL for one event |
 //! | `POST /api/events/{id}/{event}?expires=…&life=…&sig=…` | raises that event, without the key |
 //! | `/runtime/webhooks/durabletask/…`, `/durabletask/…`, `/api/runtime/webhooks/durabletask/…` | the management API |
-//! | `GET /`, `GET /healthz` | a page for people, a health check |
+//! | `GET /`, `GET /healthz`, `GET /openapi.json` | a page for people, a health check, this API in OpenAPI 3.1 |
 //!
 //! With the feature `client`, `remote` is the other side: a typed client of such a server.
 //!
@@ -30,11 +30,13 @@ mod json;
 mod key;
 mod links;
 mod list;
+mod openapi;
 mod page;
 mod purge;
 mod query;
 #[cfg(feature = "client")]
 pub mod remote;
+mod rest;
 mod route;
 mod serve;
 mod signed;
@@ -94,5 +96,6 @@ impl Default for Options {
 /// The router that every host mounts at its root.
 pub fn router(client: Client, options: Options) -> Router {
     let api = Arc::new(serve::Api { client, options });
-    Router::new().fallback(serve::serve).with_state(api.clone()).layer(axum::middleware::from_fn_with_state(api, guard::check))
+    let guarded = Router::new().fallback(serve::serve).with_state(api.clone()).layer(axum::middleware::from_fn_with_state(api, guard::check));
+    guarded.layer(axum::middleware::from_fn(rest::take))
 }

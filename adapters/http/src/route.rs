@@ -42,6 +42,8 @@ pub(crate) enum Route {
     Health,
     /// A signed URL; `post` is true if it is to raise its event.
     Event { post: bool, id: String, event: String },
+    /// The description of the API.
+    OpenApi,
     /// Something of an API.
     Call(Face, Action),
     /// Nowhere.
@@ -68,6 +70,9 @@ pub(crate) fn route(method: &Method, path: &str) -> Route {
     }
     if get && is(trimmed, "healthz") {
         return Route::Health;
+    }
+    if get && is(trimmed, "openapi.json") {
+        return Route::OpenApi;
     }
     if let Some([id, event]) = below(&segments, EVENTS)
         && !id.is_empty()
@@ -211,10 +216,11 @@ mod tests {
     }
 
     #[test]
-    fn the_page_and_the_health_check_answer_get_and_head() {
+    fn the_page_the_health_check_and_the_description_answer_get_and_head() {
         for method in [Method::GET, Method::HEAD] {
             assert_eq!(route(&method, "/"), Route::Home);
             assert_eq!(route(&method, "/healthz"), Route::Health);
+            assert_eq!(route(&method, "/openapi.json"), Route::OpenApi);
         }
     }
 }

@@ -13,7 +13,7 @@ use durable::{Client, InstanceId};
 use crate::errors::Refused;
 use crate::query::Query;
 use crate::route::{Action, Face, Route, route};
-use crate::{Options, answer, instances, links, list, page, purge, signed, start};
+use crate::{Options, answer, instances, links, list, openapi, page, purge, signed, start};
 
 /// What every request needs.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub(crate) async fn serve(State(api): State<Arc<Api>>, request: Request) -> Resp
             let call = call(Face::Short);
             return signed::raise(&api, &call, body, &id, &event).await.unwrap_or_else(|refused| refused.answer(Face::Short));
         }
+        Route::OpenApi if has_key => return openapi::document(),
+        Route::OpenApi => return Refused::NoKey.answer(Face::Short),
         Route::Unknown(face) | Route::Call(face, _) if !has_key => return Refused::NoKey.answer(face),
         Route::Unknown(Face::Management) => return answer::empty(StatusCode::NOT_FOUND),
         Route::Unknown(Face::Short) => {

@@ -1,0 +1,238 @@
+//! Random requests, made from the API's own description, against the real program: whatever comes, it answers as described.
+//!
+//! `DURABLE_FUZZ_SECONDS` makes it run longer, `DURABLE_FUZZ_SEED` repeats the requests of a run. Must never accept an answer because it is
+//! unlikely to matter.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "test code")]
+
+mod fuzzing {
+    pub mod ask;
+    pub mod schema;
+    pub mod wire;
+}
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant, SystemTime};
+
+use fuzzing::ask::{Ask, Body, Maker};
+use fuzzing::schema::violation;
+use fuzzing::wire::{Answer, send};
+use serde_json::Value;
+use support::{Folder, Random, Server, template};
+
+/// How long it runs if nobody says.
+const SECONDS: u64 = 10;
+/// So many requests carry out every operation at least once, on a slow machine too.
+const AT_LEAST: u64 = 5_000;
+/// Requests between two looks at the server as a whole.
+const LOOK_AFTER: u64 = 500;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+/// Form-decoding, as the description promises it for paths.
+fn decode(text: &str) -> String {
+    let (bytes, mut out, mut at) = (text.as_bytes(), Vec::new(), 0);
+    while let Some(byte) = bytes.get(at) {
+        let escaped = (*byte == b'%').then(|| bytes.get(at + 1..at + 3)).flatten().filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+        let value = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        out.push(value.unwrap_or(if *byte == b'+' { b' ' } else { *byte }));
+        at += if value.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Method, template and the parameters of the path.
+type Found<'a> = (&'a str, &'a str, Vec<(&'a str, String)>);
+
+/// The operation that a request is for, by the description alone: its template, and the parameters of its path.
+fn operation<'a>(operations: &'a [(String, String)], ask: &Ask) -> Option<Found<'a>> {
+    let path = decode(&ask.path);
+    let lower = path.trim_matches('/').to_ascii_lowercase();
+    let skipped = if lower.starts_with("api/runtime/webhooks/durabletask") { "api/".len() } else { 0 };
+    let trimmed = &path.trim_matches('/')[skipped..];
+    let whole = if lower == "durabletask" || lower.starts_with("durabletask/") { format!("runtime/webhooks/{trimmed}") } else { trimmed.to_owned() };
+    let segments: Vec<&str> = whole.split('/').collect();
+    let method = if ask.method == "HEAD" { "get".to_owned() } else { ask.method.to_ascii_lowercase() };
+    let found = operations.iter().find_map(|(known, template)| {
+        let parts: Vec<&str> = template[1..].split('/').collect();
+        let fits = *known == method && parts.len() == segments.len();
+        let fits = fits
+            && parts.iter().zip(&segments).all(|(part, segment)| if part.starts_with('{') { !segment.is_empty() } else { part.eq_ignore_ascii_case(segment) });
+        let named =
+            || parts.iter().zip(&segments).filter(|(part, _)| part.starts_with('{')).map(|(part, segment)| (&part[1..part.len() - 1], (*segment).to_owned()));
+        fits.then(|| (known.as_str(), template.as_str(), named().collect::<Vec<_>>()))
+    });
+    // The API serves HEAD only where it shows nothing of an instance.
+    found.filter(|(_, template, _)| ask.method != "HEAD" || matches!(*template, "/" | "/healthz" | "/openapi.json"))
+}
+
+/// What has to be there, by what has been answered.
+#[derive(Default)]
+struct Model {
+    instances: BTreeSet<String>,
+    refused_events: BTreeSet<String>,
+}
+
+struct Fuzz<'a> {
+    server: &'a Server,
+    document: &'a Value,
+    operations: Vec<(String, String)>,
+    model: Model,
+    seen: BTreeSet<(String, u16)>,
+}
+
+impl Fuzz<'_> {
+    /// Sends one request, and says what is wrong with the answer.
+    fn step(&mut self, ask: &Ask) -> Result<(), String> {
+        let answer = send(self.server.address, ask).map_err(|e| format!("no answer: {e}"))?;
+        let found = operation(&self.operations, ask);
+        let json = self.check(ask, &answer, found.as_ref().map(|(method, template, _)| (*method, *template)))?;
+        let Some((method, template, parts)) = found else { return Ok(()) };
+        self.seen.insert((format!("{method} {template}"), answer.code));
+        let part = |name: &str| parts.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        match (method, answer.code) {
+            ("post", 202) if json["id"].is_string() => {
+                self.model.instances.extend(json["id"].as_str().map(str::to_owned));
+            }
+            ("delete", 200) => match part("instance") {
+                Some(instance) => {
+                    self.model.instances.remove(&instance);
+                }
+                None => self.model.instances = self.stored(),
+            },
+            ("post", 400..) if template.contains("aise") => self.model.refused_events.extend(part("event").filter(|event| event.starts_with('E'))),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The answer is one that the description has for this request. Gives its JSON.
+    fn check(&self, ask: &Ask, answer: &Answer, operation: Option<(&str, &str)>) -> Result<Value, String> {
+        let code = answer.code;
+        let shown = || format!("{code} {:?} {:?}", answer.headers, String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]));
+        let media = answer.header("content-type").unwrap_or_default();
+        let json = if media.starts_with("application/json") && ask.method != "HEAD" {
+            serde_json::from_slice(&answer.body).map_err(|e| format!("it says that it is JSON ({e}): {}", shown()))?
+        } else {
+            Value::Null
+        };
+        if !answer.body.is_empty() && media.is_empty() {
+            return Err(format!("a body without a media type: {}", shown()));
+        }
+        if ask.foreign {
+            return if code == 403 { Ok(json) } else { Err(format!("a request from elsewhere is not refused with 403: {}", shown())) };
+        }
+        let Some((method, template)) = operation else {
+            return if code == 404 { Ok(json) } else { Err(format!("there is no such operation, and the answer is no 404: {}", shown())) };
+        };
+        if code == 403 {
+            return Err(format!("a request from here is refused as foreign: {}", shown()));
+        }
+        let asked_for_500 = ask.query.to_ascii_lowercase().contains("returninternalservererroronfailure");
+        let known_500 = template.ends_with("/suspend") || template.ends_with("/resume") || (method == "get" && asked_for_500);
+        if code > 500 || (code == 500 && !known_500) {
+            return Err(format!("an error of the server: {}", shown()));
+        }
+        let described = &self.document["paths"][template][method]["responses"][code.to_string()];
+        let described = described["$ref"].as_str().map_or(Some(described), |to| self.document.pointer(to.trim_start_matches('#')));
+        let Some(described) = described.filter(|described| !described.is_null()) else {
+            return Err(format!("{method} {template} does not have this code: {}", shown()));
+        };
+        match described["content"].as_object() {
+            None if answer.body.is_empty() && media.is_empty() => {}
+            None => return Err(format!("{method} {template} should have no body: {}", shown())),
+            // A plain 404 has a body only if it says more than the code.
+            Some(_) if answer.body.is_empty() && code == 404 && media.is_empty() => {}
+            Some(content) => {
+                let Some((_, wanted)) = content.iter().find(|(wanted, _)| media.starts_with(wanted.as_str())) else {
+                    return Err(format!("{method} {template} has another media type: {}", shown()));
+                };
+                if ask.method != "HEAD"
+                    && media.starts_with("application/json")
+                    && let Some(why) = violation(self.document, &wanted["schema"], &json)
+                {
+                    return Err(format!("{method} {template}: {why}: {}", shown()));
+                }
+            }
+        }
+        Ok(json)
+    }
+
+    /// The ids of all instances that the server has.
+    fn stored(&self) -> BTreeSet<String> {
+        let (mut all, mut token) = (BTreeSet::new(), String::new());
+        loop {
+            let headers = vec![("Host".to_owned(), b"localhost".to_vec()), ("x-ms-continuation-token".to_owned(), token.into_bytes())];
+            let (method, path, query) = ("GET".to_owned(), "/durabletask/instances".to_owned(), "top=500&showInput=false".to_owned());
+            let answer = send(self.server.address, &Ask { method, path, query, headers, body: Body::None, foreign: false }).expect("a list");
+            assert_eq!(answer.code, 200, "the list of instances");
+            let rows: Vec<Value> = serde_json::from_slice(&answer.body).expect("a list");
+            all.extend(rows.iter().filter_map(|row| row["instanceId"].as_str().map(str::to_owned)));
+            token = answer.header("x-ms-continuation-token").unwrap_or_default().to_owned();
+            if token.is_empty() {
+                return all;
+            }
+        }
+    }
+
+    /// The server is well, and has exactly what it has accepted.
+    fn look(&self) {
+        let mut http = self.server.http();
+        assert_eq!(http.get("/healthz").code, 200, "the health check");
+        let stored = self.stored();
+        let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>();
+        assert_eq!(only(&stored, &self.model.instances), Vec::<String>::new(), "instances that were stored though their start was refused");
+        assert_eq!(only(&self.model.instances, &stored), Vec::<String>::new(), "instances that were accepted and are not there");
+    }
+
+    /// No event that was refused stands in a history.
+    fn look_for_refused_events(&self) {
+        let mut http = self.server.http();
+        let plain = self.model.instances.iter().filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+        for instance in plain {
+            let history = http.history(instance);
+            for event in history.as_array().into_iter().flatten().filter(|event| event["EventType"] == "EventRaised") {
+                let name = event["Name"].as_str().unwrap_or_default();
+                assert!(!self.model.refused_events.contains(name), "the event {name} was refused and stands in the history of {instance}");
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_is_asked_the_answer_is_one_that_the_description_has() {
+    let seed = number("DURABLE_FUZZ_SEED").unwrap_or_else(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |d| d.as_secs()));
+    let run_for = Duration::from_secs(number("DURABLE_FUZZ_SECONDS").unwrap_or(SECONDS));
+    println!("DURABLE_FUZZ_SEED={seed}");
+    let folder = Folder::new();
+    let server = folder.serve(template());
+    let document = server.http().get("/openapi.json").expect(200).json();
+    let paths = document["paths"].as_object().expect("paths");
+    let operations = paths.iter().flat_map(|(path, item)| item.as_object().into_iter().flatten().map(|(method, _)| (method.clone(), path.clone())));
+    let operations: Vec<(String, String)> = operations.collect();
+    let host = format!("localhost:{}", server.address.port());
+    let mut maker = Maker { random: Random::new(seed), document: &document, operations: operations.clone(), host, made: 0 };
+    let mut fuzz = Fuzz { server: &server, document: &document, operations, model: Model::default(), seen: BTreeSet::new() };
+    let begun = Instant::now();
+    while begun.elapsed() < run_for || maker.made < AT_LEAST {
+        let ask = maker.ask();
+        if let Err(why) = fuzz.step(&ask) {
+            panic!("DURABLE_FUZZ_SEED={seed}, request {}: {why}\n{ask}\n{}", maker.made, folder.log());
+        }
+        if maker.made.is_multiple_of(LOOK_AFTER) {
+            fuzz.look();
+        }
+    }
+    fuzz.look();
+    fuzz.look_for_refused_events();
+    let log = folder.log();
+    assert!(!log.contains("panicked"), "the server has panicked:\n{log}");
+    println!("{} requests, {} instances, {} kinds of answers: {:?}", maker.made, fuzz.model.instances.len(), fuzz.seen.len(), fuzz.seen);
+    // Requests that are all refused would show nothing.
+    let accepted = fuzz.seen.iter().filter(|(_, code)| *code < 300).map(|(operation, _)| operation).collect::<BTreeSet<_>>();
+    let never: Vec<_> = fuzz.operations.iter().map(|(method, path)| format!("{method} {path}")).filter(|operation| !accepted.contains(operation)).collect();
+    assert_eq!(never, Vec::<String>::new(), "operations that were never carried out");
+}
