@@ -18,8 +18,10 @@ async function failed(client) {
 }
 
 /** An instance that has completed. */
-async function completed(client, input) {
+async function completed(client, server, input) {
     const instance = await client.startNew(BASE, { input });
+    // An event that comes before the first activity has ended stands before it in the history.
+    await untilAsleep(client, server, instance);
     await client.raiseEvent(instance, "WakeUp", 1);
     await untilIs(client, instance, Status.Completed);
     return instance;
@@ -60,7 +62,7 @@ async function starts(client, server) {
     const long = fresh("long").padEnd(256, "x");
     same("an id of the greatest length", await client.startNew(BASE, { instanceId: long }), long);
 
-    const ended = await completed(client);
+    const ended = await completed(client, server);
     same("the id of one that has ended", await client.startNew(BASE, { instanceId: ended }), ended);
     same("the output begins afresh", (await untilAsleep(client, server, ended)).output, null);
 }
@@ -99,7 +101,7 @@ async function events(client, server) {
 
 async function statuses(client, server) {
     const input = { message: "shown" };
-    const instance = await completed(client, input);
+    const instance = await completed(client, server, input);
     const all = { showHistory: true, showHistoryOutput: true, showInput: true };
     for (const options of [undefined, { showHistory: true }, { showInput: true }, all, { taskHubName: HUB, connectionName: "AzureWebJobsStorage" }]) {
         const status = await client.getStatus(instance, options);
@@ -156,7 +158,7 @@ async function control(client, server) {
 }
 
 async function purges(client, server) {
-    const instance = await completed(client);
+    const instance = await completed(client, server);
     same("one is purged", (await client.purgeInstanceHistory(instance)).instancesDeleted, 1);
     same("nobody is left", (await client.purgeInstanceHistory(instance)).instancesDeleted, 0);
     await rejects("a purged one is not there", client.getStatus(instance), "404");
@@ -169,7 +171,7 @@ async function purges(client, server) {
     }
     same("a purge by filters without createdTimeFrom", code, 400);
     const ended = [await failed(client), await failed(client), await failed(client)];
-    const kept = await completed(client);
+    const kept = await completed(client, server);
     same("a time in which nothing began", (await client.purgeInstanceHistoryBy({ createdTimeFrom: hours(1), createdTimeTo: hours(2) })).instancesDeleted, 0);
     const gone = await client.purgeInstanceHistoryBy({ createdTimeFrom: hours(-1), createdTimeTo: hours(1), runtimeStatus: [Status.Failed] });
     holds("all that failed are purged", gone.instancesDeleted >= 3, gone);

@@ -141,6 +141,8 @@ async def until_raised(client, instance, raised):
 async def statuses(client, server):
     """get_status with its flags."""
     instance = await client.start_new(BASE, client_input={"message": "shown"})
+    # An event that comes before the first activity has ended stands before it in the history.
+    await until_asleep(client, instance)
     await client.raise_event(instance, "WakeUp", {"n": 1})
     await until(client, instance, Status.Completed)
     plain = await client.get_status(instance)

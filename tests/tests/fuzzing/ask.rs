@@ -205,7 +205,18 @@ impl Maker<'_> {
             // Most requests are for the hub that there is.
             let name = if name == "taskHub" && self.chance(80) { "connection".to_owned() } else { name };
             let name = if self.chance(20) { self.odd_case(&name) } else { name };
-            let value = if self.chance(5) { self.weird() } else { self.of(&TEXTS).to_owned() };
+            // Nobody waits here for an instance to end.
+            let waits = name.eq_ignore_ascii_case("timeout");
+            let since = name.eq_ignore_ascii_case("createdTimeFrom") && self.chance(60);
+            let value = if since {
+                "2000-01-31T08:00:00Z".to_owned()
+            } else if waits {
+                self.of(&["0", "0.01", "-1", "x", ""]).to_owned()
+            } else if self.chance(5) {
+                self.weird()
+            } else {
+                self.of(&TEXTS).to_owned()
+            };
             parts.push(if self.chance(5) { name } else { format!("{name}={value}") });
             if self.chance(10) {
                 parts.push(self.of(&parts));
@@ -285,6 +296,9 @@ impl Maker<'_> {
 /// The names of an operation's parameters in the query.
 fn declared(document: &Value, method: &str, template: &str) -> Vec<String> {
     let parameters = document["paths"][template][method]["parameters"].as_array().into_iter().flatten();
-    let resolved = parameters.filter_map(|parameter| document.pointer(parameter["$ref"].as_str()?.trim_start_matches('#')));
+    let resolved = parameters.filter_map(|parameter| match parameter["$ref"].as_str() {
+        Some(to) => document.pointer(to.trim_start_matches('#')),
+        None => Some(parameter),
+    });
     resolved.filter(|parameter| parameter["in"] == "query").filter_map(|parameter| parameter["name"].as_str().map(str::to_owned)).collect()
 }
