@@ -23,6 +23,8 @@ use support::{Folder, Random, Server, template};
 
 /// How long it runs if nobody says.
 const SECONDS: u64 = 10;
+/// However few operations were carried out, it ends.
+const LONGEST: Duration = Duration::from_secs(90);
 /// So many requests carry out every operation at least once, on a slow machine too.
 const AT_LEAST: u64 = 5_000;
 /// Requests between two looks at the server as a whole.
@@ -198,6 +200,13 @@ impl Fuzz<'_> {
         assert_eq!(only(&self.model.instances, &stored), Vec::<String>::new(), "instances that were accepted and are not there");
     }
 
+    /// Operations that no request has had carried out yet. (Nobody guesses a signature.)
+    fn never_carried_out(&self) -> Vec<String> {
+        let accepted = self.seen.iter().filter(|(_, code)| *code < 300).map(|(operation, _)| operation).collect::<BTreeSet<_>>();
+        let all = self.operations.iter().map(|(method, path)| format!("{method} {path}"));
+        all.filter(|operation| !operation.contains("/api/events/") && !accepted.contains(operation)).collect()
+    }
+
     /// No event that was refused stands in a history.
     fn look_for_refused_events(&self) {
         let mut http = self.server.http();
@@ -227,7 +236,8 @@ fn whatever_is_asked_the_answer_is_one_that_the_description_has() {
     let mut maker = Maker { random: Random::new(seed), document: &document, operations: operations.clone(), host, made: 0 };
     let mut fuzz = Fuzz { server: &server, document: &document, operations, model: Model::default(), seen: BTreeSet::new() };
     let begun = Instant::now();
-    while begun.elapsed() < run_for || maker.made < AT_LEAST {
+    // Requests that are all refused would show nothing: it goes on until every operation has been carried out, within a limit.
+    while begun.elapsed() < run_for || maker.made < AT_LEAST || (begun.elapsed() < LONGEST && !fuzz.never_carried_out().is_empty()) {
         let ask = maker.ask();
         if let Err(why) = fuzz.step(&ask) {
             panic!("DURABLE_FUZZ_SEED={seed}, request {}: {why}\n{ask}\n{}", maker.made, folder.log());
@@ -241,10 +251,5 @@ fn whatever_is_asked_the_answer_is_one_that_the_description_has() {
     let log = folder.log();
     assert!(!log.contains("panicked"), "the server has panicked:\n{log}");
     println!("{} requests, {} instances, {} kinds of answers: {:?}", maker.made, fuzz.model.instances.len(), fuzz.seen.len(), fuzz.seen);
-    // Requests that are all refused would show nothing.
-    let accepted = fuzz.seen.iter().filter(|(_, code)| *code < 300).map(|(operation, _)| operation).collect::<BTreeSet<_>>();
-    let never = fuzz.operations.iter().map(|(method, path)| format!("{method} {path}")).filter(|operation| !accepted.contains(operation));
-    // Nobody guesses a signature.
-    let never: Vec<_> = never.filter(|operation| !operation.contains("/api/events/")).collect();
-    assert_eq!(never, Vec::<String>::new(), "operations that were never carried out");
+    assert_eq!(fuzz.never_carried_out(), Vec::<String>::new(), "operations that were never carried out");
 }
