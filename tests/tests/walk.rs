@@ -156,3 +156,60 @@ fn the_walk_works_with_the_query_that_people_have_in_their_scripts() {
     assert_eq!(ended["output"]["final_result"], OUTPUT);
     assert_eq!(http.get("/runtime/webhooks/durabletask/instances/mine?taskHub=Elsewhere").code, 404);
 }
+
+/// The examples of the README's HTTP part: what a row says, and its command.
+fn examples_of_the_readme() -> Vec<(String, String)> {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).expect("README.md can be read");
+    let part = readme.split_once("\n## HTTP\n").and_then(|(_, rest)| rest.split_once("\n## ")).expect("README.md has a part `## HTTP`").0;
+    let example = |line: &str| {
+        let (what, rest) = line.strip_prefix("| ")?.split_once(" | `curl ")?;
+        let command = rest.split_once('`').expect("a command ends").0;
+        Some((what.to_owned(), format!("curl {command}")))
+    };
+    part.lines().filter_map(example).collect()
+}
+
+#[test]
+fn every_example_of_the_readmes_http_part_does_what_it_says() {
+    let folder = Folder::new();
+    let server = folder.serve(template());
+    let mut http = server.http();
+    http.start("base_orchestrator", "ended", "null").expect(202);
+    http.raise("ended", "WakeUp", "1").expect(202);
+    support::wait_until(&mut http, "ended", "Completed");
+    http.start("base_orchestrator", "asleep", "null").expect(202);
+    let examples = examples_of_the_readme();
+    assert_eq!(examples.len(), 6, "{examples:#?}");
+    for (what, command) in examples {
+        // One that waits for its end runs an orchestrator that ends: without a message this one fails at once.
+        let name = if command.contains("timeout=") { "standing_intent_orchestrator" } else { "base_orchestrator" };
+        let command = command.replace("$A", "http://localhost:7071/api/orchestrators").replace("$M", "http://localhost:7071/runtime/webhooks/durabletask");
+        let command = command.replace("NAME", name);
+        let (code, body) = run(&command, &server, "asleep");
+        let body: Value = serde_json::from_str(&body).unwrap_or_else(|e| panic!("{what}: no JSON ({e}): {body}"));
+        match what.as_str() {
+            "the output in the answer" => assert_eq!((code, &body["runtimeStatus"]), (200, &json!("Failed"))),
+            "to send a start again, safely" => {
+                let (_, again) = run(&command, &server, "asleep");
+                assert_eq!(code, 202);
+                assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["id"], body["id"], "the same key, one instance");
+            }
+            "to send an event again, safely" => {
+                assert_eq!(run(&command, &server, "asleep").0, 202);
+                let raised = |history: Value| history.as_array().unwrap().iter().filter(|event| event["Name"] == "Go").count();
+                wait_for("the event in the history", PATIENCE, || (raised(http.history("asleep")) > 0).then_some(()));
+                assert_eq!((code, raised(http.history("asleep"))), (202, 1), "one event");
+            }
+            "to run it once more" => {
+                assert_eq!(code, 202);
+                assert_ne!(body["id"], "asleep");
+            }
+            "to clear what has ended" => assert_eq!((code, body), (200, json!({"instancesDeleted": 1}))),
+            "to let somebody outside answer" => {
+                let url = body["url"].as_str().unwrap_or_default();
+                assert!(code == 200 && url.contains("/api/events/asleep/UserApproval?"), "{code} {body}");
+            }
+            other => panic!("no test for the example {other:?}"),
+        }
+    }
+}
