@@ -6,7 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{Folder, Http, Server, misbehaving, output_of, wait_where};
+use support::{Folder, Http, PATIENCE, Server, misbehaving, output_of, wait_for, wait_where};
 
 /// An answer that does not depend on user code comes within this time: two seconds for the turn, the rest for a slow machine.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(3_500);
@@ -159,13 +159,20 @@ fn a_renamed_activity_is_a_fault_that_names_both_and_the_build_that_matches_goes
     assert_eq!(output_of(&mut server.http(), "it"), "went on with the event");
 }
 
+/// Its first activity has ended: the next event is taken by the turn that misbehaves.
+fn waits_for_its_event(http: &mut Http, instance: &str) {
+    wait_for("the first activity to end", PATIENCE, || {
+        http.history(instance).as_array().into_iter().flatten().any(|event| event["EventType"] == "TaskCompleted").then_some(())
+    });
+}
+
 #[test]
 fn a_stack_overflow_ends_the_process_once_and_its_instance_is_quarantined() {
     let folder = Folder::new();
     let mut server = serve(&folder, "broken");
     let mut http = server.http();
     http.start("overflows", "it", "\"event\"");
-    wait_where(&mut http, "it", "to run", |shown| shown["runtimeStatus"] == "Running");
+    waits_for_its_event(&mut http, "it");
     http.start("base_orchestrator", "beside", "{}");
     wait_where(&mut http, "beside", "to run", |shown| shown["runtimeStatus"] == "Running");
     let before = http.history("it");
@@ -201,6 +208,7 @@ fn a_stack_overflow_that_goes_on_overflowing_is_tried_less_and_less_often() {
     let mut server = serve(&folder, "broken");
     let mut http = server.http();
     http.start("overflows", "it", "\"event\"");
+    waits_for_its_event(&mut http, "it");
     assert!(http.request("POST", "/api/orchestrators/it/raise/Now", Some("1")).is_err());
     server.wait_for_end();
     let mut server = serve(&folder, "broken");

@@ -179,14 +179,17 @@ fn every_example_of_the_readmes_http_part_does_what_it_says() {
     support::wait_until(&mut http, "ended", "Completed");
     http.start("base_orchestrator", "asleep", "null").expect(202);
     let examples = examples_of_the_readme();
-    assert_eq!(examples.len(), 6, "{examples:#?}");
+    assert_eq!(examples.len(), 14, "{examples:#?}");
+    http.start("standing_intent_orchestrator", "failed", "{}").expect(202);
+    support::wait_until(&mut http, "failed", "Failed");
     for (what, command) in examples {
         // One that waits for its end runs an orchestrator that ends: without a message this one fails at once.
         let name = if command.contains("timeout=") { "standing_intent_orchestrator" } else { "base_orchestrator" };
         let command = command.replace("$A", "http://localhost:7071/api/orchestrators").replace("$M", "http://localhost:7071/runtime/webhooks/durabletask");
         let command = command.replace("NAME", name);
-        let (code, body) = run(&command, &server, "asleep");
-        let body: Value = serde_json::from_str(&body).unwrap_or_else(|e| panic!("{what}: no JSON ({e}): {body}"));
+        let (code, body) = run(&command, &server, if command.contains("/rewind") { "failed" } else { "asleep" });
+        // The management API acknowledges with nothing but the code.
+        let body: Value = serde_json::from_str(if body.is_empty() { "null" } else { &body }).unwrap_or_else(|e| panic!("{what}: no JSON ({e}): {body}"));
         match what.as_str() {
             "the output in the answer" => assert_eq!((code, &body["runtimeStatus"]), (200, &json!("Failed"))),
             "to send a start again, safely" => {
@@ -209,6 +212,20 @@ fn every_example_of_the_readmes_http_part_does_what_it_says() {
                 let url = body["url"].as_str().unwrap_or_default();
                 assert!(code == 200 && url.contains("/api/events/asleep/UserApproval?"), "{code} {body}");
             }
+            "to see what has happened" => {
+                assert_eq!((code, &body["runtimeStatus"]), (202, &json!("Running")));
+                assert_eq!(body["historyEvents"][0]["EventType"], "ExecutionStarted");
+            }
+            "to find instances" => assert!(code == 200 && body.as_array().unwrap().iter().any(|one| one["instanceId"] == "asleep"), "{code} {body}"),
+            "to hold one" => assert_eq!((code, http.status("asleep")["runtimeStatus"].clone()), (202, json!("Suspended"))),
+            "to let it go on" => assert_eq!((code, http.status("asleep")["runtimeStatus"].clone()), (202, json!("Running"))),
+            "to end one" => {
+                assert_eq!(code, 202);
+                assert_eq!(support::wait_until(&mut http, "asleep", "Terminated")["output"], "enough");
+            }
+            "to remove one that has ended" => assert_eq!((code, body), (200, json!({"instancesDeleted": 1}))),
+            "to go on from what failed" => assert_eq!(code, 202),
+            "all of it" => assert_eq!((code, &body["openapi"]), (200, &json!("3.1.0"))),
             other => panic!("no test for the example {other:?}"),
         }
     }

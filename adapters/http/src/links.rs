@@ -30,7 +30,7 @@ fn forwarded(headers: &HeaderMap) -> Option<String> {
     sensible.then(|| format!("{scheme}://{host}"))
 }
 
-/// The payload of a start, in the order of the reference.
+/// The payload of a start, in the order of the reference, and a field of ours behind it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StartPayload {
@@ -43,6 +43,8 @@ pub(crate) struct StartPayload {
     rewind_post_uri: String,
     suspend_post_uri: String,
     resume_post_uri: String,
+    /// Ours: where a signed URL for one event is made, to be handed to people who must not have the key.
+    signed_event_url_post_uri: String,
 }
 
 impl StartPayload {
@@ -64,6 +66,10 @@ impl StartPayload {
             rewind_post_uri: with_reason("rewind"),
             suspend_post_uri: with_reason("suspend"),
             resume_post_uri: with_reason("resume"),
+            signed_event_url_post_uri: format!(
+                "{origin}/api/orchestrators/{}/event-url/{{eventName}}?validFor={{seconds}}&{common}",
+                urlcode::encode(instance.as_str())
+            ),
         }
     }
 }
@@ -84,7 +90,8 @@ mod tests {
         assert_eq!(payload.send_event_post_uri, format!("{base}/raiseEvent/{{eventName}}?{common}"));
         assert_eq!(payload.terminate_post_uri, format!("{base}/terminate?reason={{text}}&{common}"));
         let text = serde_json::to_string(&payload).unwrap();
-        let order = ["\"id\"", "statusQuery", "sendEvent", "terminatePost", "purgeHistory", "restartPost", "rewindPost", "suspendPost", "resumePost"];
+        let order =
+            ["\"id\"", "statusQuery", "sendEvent", "terminatePost", "purgeHistory", "restartPost", "rewindPost", "suspendPost", "resumePost", "signedEventUrl"];
         assert!(order.map(|key| text.find(key).unwrap()).is_sorted());
     }
 

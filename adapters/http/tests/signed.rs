@@ -92,3 +92,13 @@ async fn a_url_is_made_for_a_live_instance_and_a_time_only() {
     assert!(expires >= server.client.now().after(std::time::Duration::from_secs(3500)));
     assert!(issued["url"].as_str().unwrap().contains(&format!("?expires={}&", expires.as_millis() / 1000)), "{issued}");
 }
+
+#[tokio::test]
+async fn the_answer_to_a_start_says_where_a_url_is_made() {
+    let server = Server::with(Options { key: Some(Key::new(KEY).unwrap()), ..Options::default() });
+    let started = server.post(&format!("/api/orchestrators/waits/a%20b?code={KEY}"), "").await.json();
+    let link = started["signedEventUrlPostUri"].as_str().unwrap().replace("http://localhost:7071", "");
+    let issued = server.post(&link.replace("{eventName}", "Go").replace("{seconds}", "60"), "").await;
+    assert_eq!(issued.code(), 200, "{}", issued.body);
+    assert!(!issued.body.contains(KEY), "the key is not in what goes out");
+}
