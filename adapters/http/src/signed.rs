@@ -11,7 +11,6 @@ use durable::{ClientError, InstanceId, Timestamp};
 use serde::Serialize;
 
 use crate::errors::Refused;
-use crate::key::idempotency_key;
 use crate::serve::{Api, Call};
 use crate::{answer, instances};
 
@@ -54,14 +53,14 @@ pub(crate) async fn raise(api: &Api, call: &Call, sent: Body, id: &str, event: &
     let life = urls.check(claimed, api.client.now()).map_err(Refused::EventUrl)?;
     let instance = InstanceId::new(id)?;
     let over = || Refused::Over(instance.clone());
-    // A caller's key counts among those of its URL only: it cannot take another's.
-    let key = idempotency_key(&call.headers)?.map(|key| format!("{}\n{key}", event.to_lowercase()));
+    // One URL is one event: who uses it twice raises once, and is told the same again.
+    let key = format!("{}\n{}", event.to_lowercase(), said("sig"));
     match api.client.status(&instance).await? {
-        Some(record) if record.header.incarnation == life && (key.is_some() || !record.header.status.is_terminal()) => {}
+        Some(record) if record.header.incarnation == life => {}
         _ => return Err(over()),
     }
     let data = instances::event_data(api, call, sent).await?;
-    match api.client.raise_event_in(&instance, life, event, data, key.as_deref()).await {
+    match api.client.raise_event_in(&instance, life, event, data, Some(&key)).await {
         Ok(()) => Ok(instances::raised(call, &instance, event)),
         // It has ended, or begun another life, since it was looked at.
         Err(ClientError::NotFound(_) | ClientError::Ended { .. }) => Err(over()),
