@@ -75,6 +75,9 @@ export class Server {
             suspendPostUri: `${one}/suspend?reason={text}&${QUERY}`,
             resumePostUri: `${one}/resume?reason={text}&${QUERY}`,
         };
+        // A field of the server's own: where a signed URL for one event is made.
+        const origin = one.split("/runtime/")[0];
+        expected.signedEventUrlPostUri = `${origin}/api/orchestrators/INSTANCEID/event-url/{eventName}?validFor={seconds}&${QUERY}`;
         // This one stands in the payload if the server restarts instances.
         if (json.restartPostUri !== undefined) {
             expected.restartPostUri = `${one}/restart?${QUERY}`;

@@ -80,6 +80,9 @@ class Server:
             "suspendPostUri": f"{one}/suspend?reason={{text}}&{QUERY}",
             "resumePostUri": f"{one}/resume?reason={{text}}&{QUERY}",
         }
+        # A field of the server's own: where a signed URL for one event is made.
+        origin = one.split("/runtime/")[0]
+        expected["signedEventUrlPostUri"] = f"{origin}/api/orchestrators/INSTANCEID/event-url/{{eventName}}?validFor={{seconds}}&{QUERY}"
         # This one stands in the payload if the server restarts instances.
         if "restartPostUri" in payload:
             expected["restartPostUri"] = f"{one}/restart?{QUERY}"
