@@ -295,7 +295,7 @@ fn check(name: &str) {
     // The last turn again, from where the one before it left the instance.
     let events: Vec<Event> = recorded.history.iter().map(|bytes| Event::from_bytes(bytes).unwrap()).collect();
     let last = events.iter().rposition(|event| matches!(event, Event::TurnStarted { .. })).unwrap();
-    let Event::TurnStarted { now } = events[last] else { unreachable!() };
+    let Event::TurnStarted { now } = events[last] else { panic!("the last turn begins with its time") };
     let messages: Vec<Message> = events[last..].iter().filter_map(|event| message(event, &recorded.header, now)).collect();
     // What was taken in the last turn is not yet known to the header.
     let mut before = Recorded { header: recorded.header.clone(), input: recorded.input.clone(), output: Payload::default(), history: recorded.history.clone() };
