@@ -10,14 +10,14 @@ use durable::header::FaultKind;
 use durable::machine::TurnFault;
 use durable::ports::StoreError;
 use durable::{App, Client, Engine, EngineConfig, Ports, Shard, limits};
+use durable_host::{Activities, NoWake, Running, SystemClock, SystemEntropy, Watchdog, build_of_this_program};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::alarms::LocalAlarms;
-use crate::runtime::{Activities, ActivityThreads, NoWake, SystemClock, SystemEntropy};
+use crate::runtime::ActivityThreads;
 use crate::secret::{self, UrlSecret};
 use crate::store::{OpenError, Options, SqliteStore, Stats};
-use crate::watchdog::{Running, Watchdog};
 
 /// Stack of a shard thread, on which user code runs.
 const STACK: usize = 8 * 1024 * 1024;
@@ -258,14 +258,4 @@ async fn look_at_faulted(engine: &Engine, store: &SqliteStore) -> Result<(), Sto
             engine.look(instance, true);
         }
     }
-}
-
-/// Names this build by its program file: another file is another build.
-fn build_of_this_program() -> String {
-    let of_file = || {
-        let metadata = std::env::current_exe().ok()?.metadata().ok()?;
-        let changed = metadata.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-        Some(format!("{:x}-{:x}", metadata.len(), changed.as_millis()))
-    };
-    of_file().unwrap_or_else(|| "unnamed".to_owned())
 }

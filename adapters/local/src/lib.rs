@@ -23,7 +23,6 @@ mod runtime;
 mod secret;
 mod server;
 pub mod store;
-mod watchdog;
 
 pub use host::{LocalError, LocalHost, LocalOptions};
 pub use secret::UrlSecret;

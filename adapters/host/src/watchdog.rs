@@ -23,20 +23,28 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// A turn that runs just now.
 #[derive(Debug, Clone)]
-pub(crate) struct Running {
+pub struct Running {
+    /// Whose it is.
     pub instance: InstanceId,
+    /// Its life.
     pub incarnation: Incarnation,
     since: Instant,
 }
 
 /// The guard of all shards.
-pub(crate) struct Watchdog {
+pub struct Watchdog {
     shards: Vec<Mutex<Option<Running>>>,
     suspects: Option<File>,
     /// The watching thread waits to be woken.
     parked: AtomicBool,
     thread: OnceLock<Thread>,
     stopped: AtomicBool,
+}
+
+impl std::fmt::Debug for Watchdog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Watchdog({} shards)", self.shards.len())
+    }
 }
 
 impl Watchdog {

@@ -1,0 +1,1 @@
+//! Runs the AWS host on one machine.

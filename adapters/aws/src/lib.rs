@@ -1,0 +1,3 @@
+//! The host on AWS Lambda.
+
+pub mod store;
