@@ -5,7 +5,7 @@ use minicbor::{Decode, Encode};
 
 use crate::codec::{self, FormatError};
 use crate::failure::Failure;
-use crate::ids::{Incarnation, InstanceId, MessageId};
+use crate::ids::{EffectId, Incarnation, InstanceId, MessageId};
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
@@ -137,6 +137,13 @@ pub enum Outcome {
 }
 
 impl Message {
+    /// The message that an attempt of an activity has ended.
+    #[must_use]
+    pub fn activity_ended(effect: &EffectId, attempt: u32, outcome: Outcome, arrived: Timestamp) -> Self {
+        let body = MessageBody::ActivityEnded { execution: effect.execution, epoch: effect.epoch, sequence: effect.sequence, attempt, outcome };
+        Self { id: MessageId::of_effect(effect, attempt), arrived, sender: None, keyed: false, body }
+    }
+
     /// The stored form.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {

@@ -64,7 +64,9 @@ impl Case {
             shards: 1 + random.below(3) as usize,
             live: [1, 2, 100][random.below(3) as usize],
             exclusive: !random.once_in(4),
+            hands_on: 0,
         };
+        let setup = Setup { hands_on: if setup.exclusive { 0 } else { random.below(4) }, ..setup };
         let sim = Sim::new(app(), setup);
         if random.once_in(2) {
             sim.world.slow_calls(Duration::from_millis(1 << random.below(10)));

@@ -62,6 +62,9 @@ pub struct Options {
     pub connection: String,
     /// The scheme of links.
     pub link_scheme: String,
+    /// What stands in front of every path where the server lives below one (`/prod`, say): links carry it, and whoever mounts the router has taken
+    /// it off. Usually empty.
+    pub path_prefix: String,
     /// The path that links lead to: one under which the host has the management API reachable.
     pub link_path: String,
     /// The names that the server answers to, for servers that ask for no key.
@@ -83,6 +86,7 @@ impl Default for Options {
             task_hub: "TestHubName".to_owned(),
             connection: "AzureWebJobsStorage".to_owned(),
             link_scheme: "http".to_owned(),
+            path_prefix: String::new(),
             link_path: "/runtime/webhooks/durabletask".to_owned(),
             allowed_hosts: AllowedHosts::local(),
             key: None,

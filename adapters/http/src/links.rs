@@ -48,13 +48,13 @@ pub(crate) struct StartPayload {
 }
 
 impl StartPayload {
-    pub fn new(options: &Options, origin: &str, instance: &InstanceId) -> Self {
+    pub fn new(options: &Options, base: &str, instance: &InstanceId) -> Self {
         let mut common = format!("taskHub={}&connection={}", urlcode::encode(&options.task_hub), urlcode::encode(&options.connection));
         if let Some(key) = &options.key {
             common.push_str("&code=");
             common.push_str(&urlcode::encode(key.text()));
         }
-        let one = format!("{origin}{}/instances/{}", options.link_path.trim_end_matches('/'), urlcode::encode(instance.as_str()));
+        let one = format!("{base}{}/instances/{}", options.link_path.trim_end_matches('/'), urlcode::encode(instance.as_str()));
         let with_reason = |operation: &str| format!("{one}/{operation}?reason={{text}}&{common}");
         Self {
             id: instance.as_str().to_owned(),
@@ -67,7 +67,7 @@ impl StartPayload {
             suspend_post_uri: with_reason("suspend"),
             resume_post_uri: with_reason("resume"),
             signed_event_url_post_uri: format!(
-                "{origin}/api/orchestrators/{}/event-url/{{eventName}}?validFor={{seconds}}&{common}",
+                "{base}/api/orchestrators/{}/event-url/{{eventName}}?validFor={{seconds}}&{common}",
                 urlcode::encode(instance.as_str())
             ),
         }

@@ -4,20 +4,20 @@
 
 use crate::serve::Api;
 
-pub(crate) fn text(api: &Api, origin: &str) -> String {
+pub(crate) fn text(api: &Api, base: &str) -> String {
     let names = api.client.app().orchestrator_names();
     let known = names.iter().map(|name| format!("  {name}\n")).collect::<String>();
     let example = names.first().copied().unwrap_or("{name}");
-    let management = format!("{origin}{}", api.options.link_path);
+    let management = format!("{base}{}", api.options.link_path);
     format!(
         "Durable Orchestrator, task hub {hub}\n\
          \n\
          Orchestrators:\n{known}\
          \n\
          Start one, see how it stands, send it an event:\n\
-         \x20 curl -X POST {origin}/api/orchestrators/{example} -d '{{}}'\n\
-         \x20 curl {origin}/api/orchestrators/{{id}}/status\n\
-         \x20 curl -X POST {origin}/api/orchestrators/{{id}}/raise/{{event}} -H 'Content-Type: application/json' -d '{{}}'\n\
+         \x20 curl -X POST {base}/api/orchestrators/{example} -d '{{}}'\n\
+         \x20 curl {base}/api/orchestrators/{{id}}/status\n\
+         \x20 curl -X POST {base}/api/orchestrators/{{id}}/raise/{{event}} -H 'Content-Type: application/json' -d '{{}}'\n\
          \n\
          The HTTP management API of Durable Functions:\n\
          \x20 {management}/orchestrators/{{name}}[/{{id}}]   POST: start\n\

@@ -29,6 +29,8 @@ pub(crate) struct Call {
     pub headers: HeaderMap,
     /// Scheme and authority that the client used.
     pub origin: String,
+    /// Where links begin: the origin, and the path that the server lives below.
+    pub base: String,
     /// Path and query as they were sent.
     pub target: String,
 }
@@ -41,9 +43,10 @@ pub(crate) async fn serve(State(api): State<Arc<Api>>, request: Request) -> Resp
     let has_key = api.options.key.as_ref().is_none_or(|key| key.opens(&query, &parts.headers));
     let target = original.path_and_query().map_or_else(|| original.path().to_owned(), ToString::to_string);
     let routed = route(&parts.method, parts.uri.path());
-    let call = |face| Call { face, query, headers: parts.headers, origin: origin.clone(), target };
+    let base = format!("{origin}{}", api.options.path_prefix);
+    let call = |face| Call { face, query, headers: parts.headers, origin: origin.clone(), base: base.clone(), target };
     let (face, action) = match routed {
-        Route::Home if has_key => return answer::plain(StatusCode::OK, page::text(&api, &origin)),
+        Route::Home if has_key => return answer::plain(StatusCode::OK, page::text(&api, &base)),
         Route::Home => return answer::plain(StatusCode::OK, "Durable Orchestrator. This server asks for its key.\n".to_owned()),
         Route::Health => return answer::plain(StatusCode::OK, "ok".to_owned()),
         Route::Event { post: false, .. } => return signed::only_post(),

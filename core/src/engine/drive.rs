@@ -193,10 +193,10 @@ impl Local {
         match live {
             Ok(live) => {
                 let resident = Resident { live, token: loaded.token, inbox: loaded.inbox };
-                if resident.live.header().fault.is_none() {
-                    self.run_what_is_left(slot, &resident.live);
+                if resident.live.header().fault.is_some() {
+                    return Ok(Some(resident));
                 }
-                Ok(Some(resident))
+                self.run_what_is_left(slot, resident).await
             }
             Err(fault) => {
                 self.fault(slot, loaded.header, loaded.token, &fault).await?;
@@ -219,7 +219,7 @@ impl Local {
 
     pub(super) fn turn_input<'a>(&self, inbox: &'a [Message], direct: &'a [Message], commit_id: CommitId) -> TurnInput<'a> {
         let now = self.shared.ports.clock.now();
-        TurnInput { now, inbox, direct, commit_id, owner: self.shared.owner, claim_until: now.after(self.shared.config.claim) }
+        TurnInput { now, inbox, direct, commit_id, owner: self.shared.owner, claim_until: self.shared.claim_until(now) }
     }
 
     /// One turn of a live instance, if there is a reason for one.
@@ -237,7 +237,10 @@ impl Local {
                 return self.hand_on(slot, resident).await;
             }
             if std::mem::take(&mut slot.state.borrow_mut().look_tasks) {
-                self.run_what_is_left(slot, &resident.live);
+                match self.run_what_is_left(slot, resident).await? {
+                    Some(left) => resident = left,
+                    None => return Ok(Step::Again),
+                }
             }
             if self.alarm_is_spent(resident.live.header()) {
                 return self.arm_again(slot, resident).await;

@@ -12,9 +12,9 @@ use super::shard::Local;
 use super::slot::{Queued, Resident, RunKey, Slot};
 use crate::header::{ActivityTask, Delivery, Header, RuntimeStatus};
 use crate::ids::{Incarnation, MessageId};
-use crate::machine::{Live, Rewound, Stored, Turn};
+use crate::machine::{HANDED_ON, Live, Rewound, Stored, Turn, claims};
 use crate::message::{Message, MessageBody, Outcome};
-use crate::ports::{AlarmKey, Commit, CommitOutcome, Committed, Create, Created, Delivered, Handle, Loaded, ReusePolicy, StoreError, Token};
+use crate::ports::{AlarmKey, Commit, CommitOutcome, Committed, Create, Created, Delivered, Handle, Loaded, Place, ReusePolicy, StoreError, Token};
 use crate::{Failure, InstanceId, Timestamp};
 
 /// A turn with everything done that must come before its commit.
@@ -25,12 +25,15 @@ pub(super) struct Prepared {
     /// What the store is to deliver in the same transaction.
     pub deliveries: Vec<Delivery>,
     pub cover: Option<Handle>,
+    /// Activities to run once the commit has landed, each with its place.
+    placed: Vec<(ActivityTask, Place)>,
 }
 
 impl Local {
     /// Arms the alarm and puts the safety net up. `outbox` keeps deliveries out of the commit's own transaction on every store.
-    pub(super) async fn prepare(&self, slot: &Slot, turn: Turn, outbox: bool) -> Result<Prepared, StoreError> {
+    pub(super) async fn prepare(&self, slot: &Slot, mut turn: Turn, outbox: bool) -> Result<Prepared, StoreError> {
         let mut header = turn.header.clone();
+        let placed = self.place(&mut header, std::mem::take(&mut turn.tasks));
         let mut deliveries = Vec::new();
         if self.shared.ports.store.delivers_atomically() && !outbox {
             deliveries.clone_from(&turn.deliveries);
@@ -39,12 +42,12 @@ impl Local {
         }
         self.arm_alarm(slot, &mut header).await?;
         let cover = if header.has_work() {
-            let until = self.shared.ports.clock.now().after(self.shared.config.claim);
+            let until = self.shared.claim_until(self.shared.ports.clock.now());
             Some(self.shared.ports.wake.cover(&slot.id, header.incarnation, header.revision, until).await?)
         } else {
             None
         };
-        Ok(Prepared { turn, header, deliveries, cover })
+        Ok(Prepared { turn, header, deliveries, cover, placed })
     }
 
     /// The header always names an alarm that exists and fires no later than its earliest due time; an earlier one is kept.
@@ -104,32 +107,73 @@ impl Local {
         for delivery in &prepared.deliveries {
             self.shared.look(delivery.target(), true);
         }
-        for task in prepared.turn.tasks {
-            self.run(slot, task);
-        }
+        self.carry_out(slot, prepared.placed);
         if !prepared.header.orphans.is_empty() {
             let left = slot.state.borrow().resident.as_ref().map(|resident| resident.live.runnable_activities()).unwrap_or_default();
+            let now = self.shared.ports.clock.now();
             for task in left {
-                self.run(slot, task);
+                if self.shared.config.exclusive || claims::held_by_others(&prepared.header.claims, task.effect.sequence, self.shared.owner, now).is_none() {
+                    self.run(slot, task);
+                }
             }
         }
     }
 
-    /// After a replay: what the header leaves to be run, and nobody else has claimed, is run.
-    pub(super) fn run_what_is_left(self: &Rc<Self>, slot: &Rc<Slot>, live: &Live) {
+    /// After a replay: what the header leaves to be run, and nobody else has claimed, is run. Where other drivers may look at the same time it is
+    /// claimed first; none if another driver was faster: then the slot is to be looked at again.
+    pub(super) async fn run_what_is_left(self: &Rc<Self>, slot: &Rc<Slot>, mut resident: Resident) -> Result<Option<Resident>, StoreError> {
         let now = self.shared.ports.clock.now();
-        let header = live.header();
-        let others = |task: &ActivityTask| {
-            let claimed = header
-                .claims
-                .iter()
-                .find(|claim| claim.owner != self.shared.owner && claim.until > now && (claim.from..=claim.to).contains(&task.effect.sequence));
-            claimed.filter(|_| !self.shared.config.exclusive).map(|claim| claim.until)
-        };
-        for task in live.runnable_activities() {
-            match others(&task) {
-                None => self.run(slot, task),
-                Some(until) => self.look_later(slot, now.until(until), true),
+        let header = resident.live.header();
+        let mut free = Vec::new();
+        for task in resident.live.runnable_activities() {
+            match claims::held_by_others(&header.claims, task.effect.sequence, self.shared.owner, now) {
+                Some(until) if !self.shared.config.exclusive => self.look_later(slot, now.until(until), true),
+                _ if slot.state.borrow().running.contains(&RunKey::from(&task)) => {}
+                _ => free.push(task),
+            }
+        }
+        if free.is_empty() || self.is_stopping() {
+            return Ok(Some(resident));
+        }
+        let mut header = header.clone();
+        claims::take(&mut header.claims, claims::calls(&free), self.shared.owner, self.shared.claim_until(now), now);
+        let placed = self.place(&mut header, free);
+        if !self.shared.config.exclusive {
+            let Some((header, committed)) = self.settle_header(slot, resident.live.header(), resident.token, header).await? else { return Ok(None) };
+            resident.live.stored(header);
+            (resident.token, resident.inbox) = (committed.token, committed.inbox);
+        }
+        self.carry_out(slot, placed);
+        Ok(Some(resident))
+    }
+
+    /// Decides where each attempt is run, and claims those that go elsewhere for their workers.
+    fn place(&self, header: &mut Header, tasks: Vec<ActivityTask>) -> Vec<(ActivityTask, Place)> {
+        let placed: Vec<_> = tasks.into_iter().map(|task| (self.shared.ports.dispatch.place(&task), task)).map(|(place, task)| (task, place)).collect();
+        for (task, place) in &placed {
+            if let Place::Elsewhere(until) = place {
+                claims::take(&mut header.claims, vec![task.effect.sequence], HANDED_ON, *until, header.last_now);
+            }
+        }
+        placed
+    }
+
+    /// Runs what is to be run here, and hands on the rest.
+    fn carry_out(self: &Rc<Self>, slot: &Rc<Slot>, placed: Vec<(ActivityTask, Place)>) {
+        for (task, place) in placed {
+            match place {
+                Place::Here => self.run(slot, task),
+                Place::Elsewhere(until) => {
+                    let (local, slot, name) = (self.clone(), slot.clone(), task.name.clone());
+                    let handed_on = self.shared.ports.dispatch.hand_on(task);
+                    self.spawn(async move {
+                        if let Err(trouble) = handed_on.await {
+                            tracing::error!(instance = %slot.id, "activity `{name}` could not be handed on, and is tried again later: {trouble}");
+                            let now = local.shared.ports.clock.now();
+                            local.look_later(&slot, now.until(until), true);
+                        }
+                    });
+                }
             }
         }
     }
@@ -152,9 +196,7 @@ impl Local {
         self.spawn(async move {
             let outcome = run.await;
             let effect = &task.effect;
-            let body =
-                MessageBody::ActivityEnded { execution: effect.execution, epoch: effect.epoch, sequence: effect.sequence, attempt: task.attempt, outcome };
-            let message = Message { id: MessageId::of_effect(effect, task.attempt), arrived: local.shared.ports.clock.now(), sender: None, keyed: false, body };
+            let message = Message::activity_ended(effect, task.attempt, outcome, local.shared.ports.clock.now());
             {
                 let mut state = slot.state.borrow_mut();
                 state.running.remove(&key);

@@ -22,12 +22,13 @@ pub use client::{Client, ClientError};
 pub use request::{Start, Started};
 pub use shard::Shard;
 
+use crate::Timestamp;
 use crate::app::App;
-use crate::ids::{CommitId, Incarnation, InstanceId, MessageId};
-use crate::machine::TurnFault;
-use crate::message::Message;
+use crate::ids::{CommitId, EffectId, Incarnation, InstanceId, MessageId};
+use crate::machine::{HANDED_ON, TurnFault};
+use crate::message::{Message, Outcome};
 use crate::payload::Payload;
-use crate::ports::{AlarmKey, Alarms, Clock, Commit, CommitOutcome, Dispatch, Entropy, ReusePolicy, Store, StoreError, TurnGuard, Wake};
+use crate::ports::{AlarmKey, Alarms, Clock, Commit, CommitOutcome, Delivered, Dispatch, Entropy, ReusePolicy, Store, StoreError, TurnGuard, Wake};
 
 /// The adapters that an engine runs on.
 #[derive(Clone)]
@@ -55,15 +56,17 @@ pub struct EngineConfig {
     pub shards: usize,
     /// How many instances each shard keeps in memory between turns.
     pub live_per_shard: usize,
-    /// How long a claim on activities lasts from its commit on.
+    /// How long a claim on activities lasts: from its commit on, or from the deadline on if there is one.
     pub claim: Duration,
+    /// When this driver has to be done, on hosts that limit its time. The host stops the engine by then.
+    pub deadline: Option<Timestamp>,
     /// True if no other process can own the store: claims of others are those of the dead.
     pub exclusive: bool,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { shards: 1, live_per_shard: 10_000, claim: Duration::from_secs(60), exclusive: true }
+        Self { shards: 1, live_per_shard: 10_000, claim: Duration::from_secs(60), deadline: None, exclusive: true }
     }
 }
 
@@ -73,10 +76,16 @@ pub(crate) enum Ask {
     Start(Box<StartAsk>),
     /// Deliver a message, and drive.
     Send { instance: InstanceId, message: Message, reply: oneshot::Sender<Result<(), ClientError>> },
+    /// Take in what came of an attempt that was handed on, and drive.
+    Ended { instance: InstanceId, life: Incarnation, message: Message },
     /// Look at the instance: something is due, or stands in its inbox.
     Look { instance: InstanceId, inbox: bool },
     /// Forget what is in memory of the instance.
     Forget { instance: InstanceId },
+    /// Tell when nothing is under way.
+    WhenIdle(oneshot::Sender<()>),
+    /// Name the instances that something is left to do for.
+    Unfinished(oneshot::Sender<Vec<InstanceId>>),
     /// Finish what is under way, begin nothing new, and end.
     Stop,
 }
@@ -121,16 +130,11 @@ impl Engine {
     pub fn new(app: Arc<App>, ports: Ports, config: EngineConfig) -> (Self, Vec<Shard>) {
         let mut owner = [0; 8];
         ports.entropy.fill(&mut owner);
+        // No driver bears the name under which attempts are handed on.
+        let owner = u64::from_be_bytes(owner).max(HANDED_ON + 1);
         let count = config.shards.max(1);
-        let shared = Arc::new(Shared {
-            app,
-            ports,
-            config,
-            owner: u64::from_be_bytes(owner),
-            routes: RwLock::new(Vec::new()),
-            watchers: Watchers::default(),
-            stopping: AtomicBool::new(false),
-        });
+        let shared =
+            Arc::new(Shared { app, ports, config, owner, routes: RwLock::new(Vec::new()), watchers: Watchers::default(), stopping: AtomicBool::new(false) });
         let engine = Self { shared };
         let shards = (0..count).map(|index| engine.new_shard(index)).collect();
         (engine, shards)
@@ -202,6 +206,48 @@ impl Engine {
         Ok(())
     }
 
+    /// Ends when no shard has anything under way: no drive, no activity in place, no later try after store trouble. What others have claimed
+    /// is not waited for.
+    pub async fn idle(&self) {
+        let idle = self.ask_all(Ask::WhenIdle);
+        futures_util::future::join_all(idle).await;
+    }
+
+    /// The instances that something is left to do for just now: under way, or in store trouble.
+    pub async fn unfinished(&self) -> Vec<InstanceId> {
+        let left = futures_util::future::join_all(self.ask_all(Ask::Unfinished)).await;
+        left.into_iter().flatten().flatten().collect()
+    }
+
+    fn ask_all<T>(&self, ask: impl Fn(oneshot::Sender<T>) -> Ask) -> Vec<oneshot::Receiver<T>> {
+        let routes = self.shared.routes.read().unwrap_or_else(PoisonError::into_inner);
+        let asked = routes.iter().map(|route| {
+            let (reply, answer) = oneshot::channel();
+            // A shard that is gone drops the question, which ends the wait.
+            let _ = route.asks.unbounded_send(ask(reply));
+            answer
+        });
+        asked.collect()
+    }
+
+    /// Delivers what came of an attempt that had been handed on to this worker. With `drive` the instance is driven too; without, that is left
+    /// to whoever the store's own wake-ups call. What comes too late or twice changes nothing.
+    ///
+    /// # Errors
+    /// Store trouble.
+    pub async fn activity_ended(&self, effect: &EffectId, attempt: u32, outcome: Outcome, drive: bool) -> Result<Delivered, StoreError> {
+        let message = Message::activity_ended(effect, attempt, outcome, self.shared.ports.clock.now());
+        let delivered = self.shared.ports.store.deliver(&effect.instance, Some(effect.incarnation), message.clone()).await;
+        if matches!(delivered, Ok(Delivered::Finished)) {
+            // An instance that has ended may still wait for this end, to be done with everything.
+            self.shared.ask(&effect.instance, Ask::Ended { instance: effect.instance.clone(), life: effect.incarnation, message });
+        } else if drive {
+            // Also after trouble: it may have landed all the same.
+            self.look(&effect.instance, true);
+        }
+        delivered
+    }
+
     /// Which shard an instance belongs to.
     #[must_use]
     pub fn shard_of(&self, instance: &InstanceId) -> usize {
@@ -254,6 +300,11 @@ impl Shared {
         let mut bytes = [0; N];
         self.ports.entropy.fill(&mut bytes);
         bytes
+    }
+
+    /// Until when what this driver claims now is its own.
+    pub fn claim_until(&self, now: Timestamp) -> Timestamp {
+        self.config.deadline.unwrap_or(now).after(self.config.claim)
     }
 
     pub fn commit_id(&self) -> CommitId {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
-use futures_channel::mpsc;
+use futures_channel::{mpsc, oneshot};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
@@ -41,6 +41,10 @@ pub(super) struct Local {
     spawned: RefCell<Vec<Task>>,
     /// Drives and activities under way.
     busy: Cell<usize>,
+    /// Looks that are planned because of store trouble.
+    planned: Cell<usize>,
+    /// Who waits for nothing to be under way.
+    when_idle: RefCell<Vec<oneshot::Sender<()>>>,
     stopping: Cell<bool>,
 }
 
@@ -67,6 +71,8 @@ impl Shard {
             idle_count: Cell::new(0),
             spawned: RefCell::default(),
             busy: Cell::new(0),
+            planned: Cell::new(0),
+            when_idle: RefCell::default(),
             stopping: Cell::new(false),
         });
         let mut tasks: FuturesUnordered<Task> = FuturesUnordered::new();
@@ -86,6 +92,11 @@ impl Shard {
                     Poll::Ready(Some(())) => {}
                     Poll::Ready(None) | Poll::Pending if !local.spawned.borrow().is_empty() => {}
                     Poll::Ready(None) | Poll::Pending => break,
+                }
+            }
+            if local.busy.get() == 0 && local.planned.get() == 0 {
+                for waiting in local.when_idle.take() {
+                    let _ = waiting.send(());
                 }
             }
             if local.stopping.get() && local.busy.get() == 0 { Poll::Ready(()) } else { Poll::Pending }
@@ -121,6 +132,11 @@ impl Local {
                 slot.state.borrow_mut().queue.push_back(Queued { message, life: None, reply: Some(reply) });
                 self.poke(&slot);
             }
+            Ask::Ended { instance, life, message } => {
+                let slot = self.slot(&instance);
+                slot.state.borrow_mut().queue.push_back(Queued { message, life: Some(life), reply: None });
+                self.poke(&slot);
+            }
             Ask::Look { instance, inbox } => {
                 let slot = self.slot(&instance);
                 {
@@ -138,6 +154,11 @@ impl Local {
                     slot.state.borrow_mut().resident = None;
                     self.retire(&slot);
                 }
+            }
+            Ask::WhenIdle(waiting) => self.when_idle.borrow_mut().push(waiting),
+            Ask::Unfinished(reply) => {
+                let left = self.slots.borrow().values().filter(|slot| slot.state.borrow().is_unfinished()).map(|slot| slot.id.clone()).collect();
+                let _ = reply.send(left);
             }
             Ask::Stop => self.stopping.set(true),
         }
@@ -184,8 +205,11 @@ impl Local {
         let clock = &self.shared.ports.clock;
         let alarm = clock.sleep_until(clock.now().after(after));
         let (local, instance) = (self.clone(), slot.id.clone());
+        let of_ours = usize::from(!claims);
+        self.planned.set(self.planned.get() + of_ours);
         self.spawned.borrow_mut().push(Box::pin(async move {
             alarm.await;
+            local.planned.set(local.planned.get() - of_ours);
             // The slot of then may have been retired since: there is never more than one for an instance.
             let slot = local.slot(&instance);
             {

@@ -87,6 +87,11 @@ impl SlotState {
     pub fn has_reason(&self) -> bool {
         self.look || self.look_inbox || self.look_tasks || !self.starts.is_empty() || !self.queue.is_empty()
     }
+
+    /// True if a host that ends now leaves something undone.
+    pub fn is_unfinished(&self) -> bool {
+        self.driving || self.has_reason() || self.troubles > 0 || !self.running.is_empty()
+    }
 }
 
 /// One instance, as its shard knows it.

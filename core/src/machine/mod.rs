@@ -2,6 +2,7 @@
 //!
 //! Given the same inputs it gives the same commit, byte for byte. Must never: read a clock, the environment or a random source, or do I/O.
 
+pub(crate) mod claims;
 mod fault;
 mod live;
 mod replay;
@@ -10,6 +11,7 @@ mod terminate;
 mod turn;
 mod waker;
 
+pub use claims::HANDED_ON;
 pub use fault::TurnFault;
 pub use live::{Live, OpenChild, Stored};
 pub use rewind::Rewound;

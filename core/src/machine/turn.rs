@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 
+use super::claims;
 use super::fault::TurnFault;
 use super::live::Live;
 use crate::app::Ending;
 use crate::context::state::ActivityOp;
 use crate::failure::Failure;
-use crate::header::{ActivityTask, Claim, Delivery, Header, Orphan, RuntimeStatus};
+use crate::header::{ActivityTask, Delivery, Header, Orphan, RuntimeStatus};
 use crate::history::{Event, EventBytes, ParentRef, REPLAY_POLICY};
 use crate::ids::{CommitId, EffectId, Incarnation, InstanceId, MessageId};
 use crate::limits;
@@ -417,17 +418,12 @@ impl Live {
     }
 }
 
-/// Announces this driver's right to run the activities of this turn; a claim goes when nothing is open.
+/// Announces this driver's right to run the activities of this turn; claims go when nothing is open.
 fn claim(header: &mut Header, tasks: &[ActivityTask], input: &TurnInput<'_>) {
-    if header.open_activities == 0 {
+    if header.open_activities == 0 && header.orphans.is_empty() {
         header.claims.clear();
-        return;
-    }
-    let Some(from) = tasks.iter().map(|task| task.effect.sequence).min() else { return };
-    let to = tasks.iter().map(|task| task.effect.sequence).max().unwrap_or(from);
-    match header.claims.iter_mut().find(|claim| claim.owner == input.owner) {
-        Some(own) => *own = Claim { owner: input.owner, until: input.claim_until, from: own.from.min(from), to: own.to.max(to) },
-        None => header.claims.push(Claim { owner: input.owner, until: input.claim_until, from, to }),
+    } else if !tasks.is_empty() {
+        claims::take(&mut header.claims, claims::calls(tasks), input.owner, input.claim_until, header.last_now);
     }
 }
 

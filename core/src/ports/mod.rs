@@ -73,10 +73,30 @@ pub trait Wake: Send + Sync + 'static {
     fn release(&self, handle: Handle) -> PortFuture<()>;
 }
 
+/// Where an attempt of an activity is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// By the driver that scheduled it.
+    Here,
+    /// By another worker, which has until then to end it. Nobody else runs it before.
+    Elsewhere(Timestamp),
+}
+
 /// Runs activities: in place, on a pool, or on another worker.
 pub trait Dispatch: Send + Sync + 'static {
+    /// Where an attempt is to be run. Asked once for each, before the commit that schedules or claims it.
+    fn place(&self, _task: &ActivityTask) -> Place {
+        Place::Here
+    }
+
     /// Runs one attempt and ends with its outcome, which is never a panic. Dropping the future may abandon the attempt.
     fn run(&self, task: ActivityTask) -> PortFuture<Outcome>;
+
+    /// Gives an attempt that is to be run elsewhere to its worker; that one delivers the outcome. If this fails, the attempt is made again once
+    /// the time is over that [`Place::Elsewhere`] gave it.
+    fn hand_on(&self, task: ActivityTask) -> PortFuture<Result<(), StoreError>> {
+        Box::pin(std::future::ready(Err(StoreError::Unavailable(format!("there is no other worker for activity `{}`", task.name)))))
+    }
 }
 
 /// Watches turns from outside: a turn that never comes back, or takes the process with it, is found by what was noted here.

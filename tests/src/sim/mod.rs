@@ -15,16 +15,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use durable::header::Header;
+use durable::header::{ActivityTask, Header};
 use durable::history::Event;
 use durable::ids::{EffectId, MessageId};
 use durable::machine::{Live, Stored};
-use durable::ports::{ListQuery, Loaded, Store};
+use durable::ports::{Delivered, Dispatch, ListQuery, Loaded, Store};
 use durable::{App, Client, ClientError, Engine, EngineConfig, InstanceId, Payload, Ports, Start, Timestamp};
 use futures_executor::block_on;
 
 pub use record::{Execution, ExecutionKey, Line, RecordedStore, check_history};
-pub use world::{Process, Sleep, World};
+pub use world::{Come, Process, Sleep, World};
 
 use crate::FaultyStore;
 use crate::faulty::Plan;
@@ -51,6 +51,7 @@ impl Wake for Flag {
 
 enum Done {
     Shard,
+    Work,
     Answer(usize, Result<(), ClientError>),
 }
 
@@ -72,11 +73,13 @@ pub struct Setup {
     pub live: usize,
     /// No other process owns the store.
     pub exclusive: bool,
+    /// One attempt in so many is handed on to a worker that outlives the process; none if 0.
+    pub hands_on: u64,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { seed: 1, delivers_atomically: true, shards: 2, live: 100, exclusive: true }
+        Self { seed: 1, delivers_atomically: true, shards: 2, live: 100, exclusive: true, hands_on: 0 }
     }
 }
 
@@ -158,6 +161,15 @@ impl Sim {
         }
     }
 
+    /// Runs this beside the process; it ends with it.
+    pub fn spawn(&mut self, future: impl Future<Output = ()> + 'static) {
+        let future = Box::pin(async move {
+            future.await;
+            Done::Work
+        });
+        self.tasks.push(Task { future, woken: Arc::new(Flag(AtomicBool::new(true))) });
+    }
+
     /// A client asks for this, again and again until it is answered by more than store trouble. Gives the number of the request.
     pub fn ask(&mut self, after: Duration, make: impl Fn(Client) -> Attempt + 'static) -> usize {
         let next = self.world.now().after(after);
@@ -208,8 +220,12 @@ impl Sim {
             }
             let request = self.requests.iter().filter(|r| r.answer.is_none() && !r.running).map(|r| r.next).min();
             let Some(next) = self.world.next_due().into_iter().chain(request).min().filter(|next| *next <= end) else { return };
-            for alarm in self.world.advance_to(next) {
+            let come = self.world.advance_to(next);
+            for alarm in come.alarms {
                 self.engine.look(&alarm.instance, false);
+            }
+            for task in come.attempts {
+                self.work(task);
             }
         }
         panic!("the simulation does not come to rest: {:?}", self.world.next_due());
@@ -224,8 +240,26 @@ impl Sim {
     pub fn pass(&mut self, time: Duration) {
         let end = self.world.now().after(time);
         self.run_until(end);
-        let ringing = self.world.advance_to(end);
-        assert!(ringing.is_empty(), "what was due has rung");
+        let come = self.world.advance_to(end);
+        assert!(come.alarms.is_empty() && come.attempts.is_empty(), "what was due has rung");
+    }
+
+    /// A worker makes an attempt that was handed on to it, and delivers the outcome; where that fails it is given the attempt again.
+    fn work(&mut self, task: ActivityTask) {
+        let process = Process { world: self.world.clone(), app: self.app.clone(), hands_on: 0 };
+        let (engine, world, again) = (self.engine.clone(), self.world.clone(), task.clone());
+        let drive = self.world.once_in(2);
+        self.spawn(async move {
+            let (effect, attempt) = (task.effect.clone(), task.attempt);
+            let outcome = process.run(task).await;
+            let delivered = engine.activity_ended(&effect, attempt, outcome, drive).await;
+            if matches!(delivered, Err(_) | Ok(Delivered::Full)) {
+                world.queue(again, Duration::from_secs(60));
+            } else if !drive {
+                // The store's own wake-up calls somebody.
+                engine.look(&effect.instance, true);
+            }
+        });
     }
 
     fn begin_requests(&mut self) {
@@ -339,7 +373,7 @@ impl Sim {
 }
 
 fn boot(world: &Arc<World>, store: &FaultyStore<RecordedStore>, app: &Arc<App>, setup: &Setup) -> (Engine, Vec<Task>) {
-    let process = Arc::new(Process { world: world.clone(), app: app.clone() });
+    let process = Arc::new(Process { world: world.clone(), app: app.clone(), hands_on: setup.hands_on });
     let ports = Ports {
         store: Arc::new(Line { world: world.clone(), store: store.clone() }),
         alarms: process.clone(),
@@ -349,7 +383,7 @@ fn boot(world: &Arc<World>, store: &FaultyStore<RecordedStore>, app: &Arc<App>, 
         entropy: process.clone(),
         guard: process,
     };
-    let config = EngineConfig { shards: setup.shards, live_per_shard: setup.live, exclusive: setup.exclusive, claim: Duration::from_secs(60) };
+    let config = EngineConfig { shards: setup.shards, live_per_shard: setup.live, exclusive: setup.exclusive, ..EngineConfig::default() };
     let (engine, shards) = Engine::new(app.clone(), ports, config);
     (engine, shards.into_iter().map(run).collect())
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use durable::header::ActivityTask;
 use durable::ids::Incarnation;
 use durable::message::Outcome;
-use durable::ports::{AlarmKey, Alarms, Clock, Dispatch, Entropy, Handle, PortFuture, StoreError, TurnGuard, Wake};
+use durable::ports::{AlarmKey, Alarms, Clock, Dispatch, Entropy, Handle, Place, PortFuture, StoreError, TurnGuard, Wake};
 use durable::{App, InstanceId, Timestamp};
 
 use crate::build::{Random, at};
@@ -36,6 +36,20 @@ struct State {
     /// How many attempts of each effect were begun, by its text.
     runs: BTreeMap<String, u32>,
     covers: BTreeMap<u64, InstanceId>,
+    /// Attempts that were handed on, by when their worker begins. They outlive the process.
+    handed_on: BTreeMap<(Timestamp, u64), ActivityTask>,
+}
+
+/// How long a worker has for an attempt that is handed on to it.
+const WORKER_HAS: Duration = Duration::from_secs(120);
+
+/// What time brings.
+#[derive(Default)]
+pub struct Come {
+    /// Alarms that ring.
+    pub alarms: Vec<AlarmKey>,
+    /// Attempts whose workers begin.
+    pub attempts: Vec<ActivityTask>,
 }
 
 impl World {
@@ -55,6 +69,7 @@ impl World {
             slow: BTreeMap::new(),
             runs: BTreeMap::new(),
             covers: BTreeMap::new(),
+            handed_on: BTreeMap::new(),
         })))
     }
 
@@ -103,19 +118,20 @@ impl World {
         std::mem::take(&mut self.state().crash)
     }
 
-    /// When the next sleeper or alarm is due.
+    /// When the next sleeper, alarm or worker is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let state = self.state();
         let sleeper = state.sleepers.keys().next().map(|(at, _)| *at);
         let alarm = state.alarms.keys().next().map(|(at, _)| *at);
-        sleeper.into_iter().chain(alarm).min()
+        let worker = state.handed_on.keys().next().map(|(at, _)| *at);
+        sleeper.into_iter().chain(alarm).chain(worker).min()
     }
 
-    /// Time passes up to `to` (never back). Sleepers wake, and the alarms that ring are given back.
-    pub fn advance_to(&self, to: Timestamp) -> Vec<AlarmKey> {
+    /// Time passes up to `to` (never back). Sleepers wake, and what rings or begins is given back.
+    pub fn advance_to(&self, to: Timestamp) -> Come {
         let mut woken = Vec::new();
-        let mut ringing = Vec::new();
+        let mut come = Come::default();
         {
             let mut state = self.state();
             state.now = state.now.max(to);
@@ -124,11 +140,22 @@ impl World {
                 woken.push(entry.remove());
             }
             while let Some(entry) = state.alarms.first_entry().filter(|e| e.key().0 <= now) {
-                ringing.push(entry.remove());
+                come.alarms.push(entry.remove());
+            }
+            while let Some(entry) = state.handed_on.first_entry().filter(|e| e.key().0 <= now) {
+                come.attempts.push(entry.remove());
             }
         }
         woken.into_iter().for_each(Waker::wake);
-        ringing
+        come
+    }
+
+    /// A worker is to begin this attempt after a while.
+    pub fn queue(&self, task: ActivityTask, after: Duration) {
+        let mut state = self.state();
+        state.numbers += 1;
+        let place = (state.now.after(after), state.numbers);
+        state.handed_on.insert(place, task);
     }
 
     /// Alarms that have been armed and have not rung.
@@ -215,6 +242,8 @@ pub struct Process {
     pub world: Arc<World>,
     /// The code that this process runs.
     pub app: Arc<App>,
+    /// One attempt in so many is handed on to another worker; none if 0.
+    pub hands_on: u64,
 }
 
 impl Clock for Process {
@@ -279,6 +308,23 @@ impl Wake for Process {
 }
 
 impl Dispatch for Process {
+    fn place(&self, _: &ActivityTask) -> Place {
+        if self.hands_on > 0 && self.world.once_in(self.hands_on) { Place::Elsewhere(self.world.now().after(WORKER_HAS)) } else { Place::Here }
+    }
+
+    fn hand_on(&self, task: ActivityTask) -> PortFuture<Result<(), StoreError>> {
+        let world = self.world.clone();
+        Box::pin(async move {
+            world.call_pause().await;
+            if world.once_in(8) {
+                return Err(StoreError::Unavailable("no worker is to be had".to_owned()));
+            }
+            let after = Duration::from_millis(world.below(20_000));
+            world.queue(task, after);
+            Ok(())
+        })
+    }
+
     fn run(&self, task: ActivityTask) -> PortFuture<Outcome> {
         let until = {
             let mut state = self.world.state();
