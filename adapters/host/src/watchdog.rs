@@ -79,22 +79,23 @@ impl Watchdog {
         self.shards.get(shard).map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// A turn that ran into the hard limit, once.
+    pub fn take_overdue(&self) -> Option<(usize, Running)> {
+        (0..self.shards.len()).find_map(|shard| {
+            let mut running = self.shard(shard)?;
+            let overdue = running.as_ref().is_some_and(|turn| turn.since.elapsed() >= limits::TURN_HARD_LIMIT);
+            running.take_if(|_| overdue).map(|turn| (shard, turn))
+        })
+    }
+
     /// Watches until stopped; `stuck` is told of each turn that ran into the hard limit, once.
     pub fn watch(&self, mut stuck: impl FnMut(usize, Running)) {
         let _ = self.thread.set(std::thread::current());
         while !self.stopped.load(Ordering::SeqCst) {
-            let mut any = false;
-            for shard in 0..self.shards.len() {
-                let Some(mut running) = self.shard(shard) else { continue };
-                any |= running.is_some();
-                if running.as_ref().is_some_and(|turn| turn.since.elapsed() >= limits::TURN_HARD_LIMIT)
-                    && let Some(turn) = running.take()
-                {
-                    drop(running);
-                    stuck(shard, turn);
-                }
+            while let Some((shard, turn)) = self.take_overdue() {
+                stuck(shard, turn);
             }
-            if any {
+            if (0..self.shards.len()).any(|shard| self.shard(shard).is_some_and(|running| running.is_some())) {
                 std::thread::park_timeout(LOOK);
                 continue;
             }

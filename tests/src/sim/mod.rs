@@ -115,6 +115,12 @@ impl Sim {
         &self.engine
     }
 
+    /// How many attempts it takes for one to be handed on; 0 if none ever is.
+    #[must_use]
+    pub const fn hands_on(&self) -> u64 {
+        self.setup.hands_on
+    }
+
     /// The app that runs now.
     #[must_use]
     pub const fn app(&self) -> &Arc<App> {

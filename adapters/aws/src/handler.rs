@@ -1,0 +1,474 @@
+//! What the function does with each kind of event. A wake-up is acknowledged once nothing is left that it was for, this invocation has done it, or
+//! another durable wake-up stands behind it; it never fails because of an instance, only because of the services around it.
+//!
+//! Must never: acknowledge before that, or send an event after another without end.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use durable::header::FaultKind;
+use durable::history::Event as Happened;
+use durable::ids::EffectId;
+use durable::machine::TurnFault;
+use durable::message::Outcome;
+use durable::ports::{Clock, Delivered, Store, StoreError};
+use durable::{Failure, InstanceId, Payload, Timestamp};
+use durable_host::SystemClock;
+use futures_util::future::join_all;
+use lambda_runtime::{Context, Diagnostic};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::dispatch::{GRACE, in_background};
+use crate::event::{Event, Record, UnknownEvent};
+use crate::host::{Host, Parts};
+use crate::http::{self, HttpEvent};
+use crate::invocation::{Done, Invocation};
+use crate::metrics;
+use crate::settings::Access;
+use crate::store::{Seen, seen};
+use crate::verdict::{Verdict, verdict};
+use crate::work::{self, Attempt, BadWork, Look, Timer, Work};
+
+/// A commit that has not landed so long after its alarm was armed never will: no invocation lives longer.
+const LONGEST_INVOCATION: Duration = Duration::from_secs(15 * 60);
+
+/// A claim that ends so soon is waited for in place.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Events about one instance that follow each other without progress, at most. Each is tried for three minutes or more.
+const HOPS: u32 = 60;
+
+/// What is left of an instance's activity by its worker's end.
+const LEAVES: Duration = Duration::from_secs(5);
+
+/// Something to be done once the answer is out. True if the process has to end then.
+pub type Rest = Pin<Box<dyn Future<Output = bool>>>;
+
+/// The answer to an event, and what is to be done behind it.
+pub struct Handled {
+    /// The answer.
+    pub answer: Value,
+    /// What goes on within the same invocation once the answer is out.
+    pub rest: Rest,
+}
+
+impl std::fmt::Debug for Handled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handled").field("answer", &self.answer).finish_non_exhaustive()
+    }
+}
+
+/// Why an event was not done. The platform tries it again as its kind is tried.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandlerError {
+    /// The commit that needs this alarm has not landed.
+    #[error("instance `{0}`: the commit that armed this timer has not landed yet")]
+    NotYet(String),
+    /// Somebody else is at it.
+    #[error("instance `{0}` is being seen to until {1}")]
+    StillClaimed(InstanceId, Timestamp),
+    /// Nothing went on.
+    #[error("instances that could not go on: {}", .0.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", "))]
+    Unfinished(Vec<InstanceId>),
+    /// The services around gave trouble.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No such event.
+    #[error(transparent)]
+    Unknown(#[from] UnknownEvent),
+    /// An event of ours that makes no sense.
+    #[error(transparent)]
+    Bad(#[from] BadWork),
+    /// The function cannot begin.
+    #[error("the function cannot begin: {0}")]
+    Start(String),
+}
+
+impl From<HandlerError> for Diagnostic {
+    fn from(error: HandlerError) -> Self {
+        let kind = match &error {
+            HandlerError::NotYet(_) => "Durable.NotYet",
+            HandlerError::StillClaimed(..) => "Durable.StillClaimed",
+            HandlerError::Unfinished(_) => "Durable.Unfinished",
+            HandlerError::Store(_) => "Durable.Store",
+            HandlerError::Unknown(_) => "Durable.UnknownEvent",
+            HandlerError::Bad(_) => "Durable.BadEvent",
+            HandlerError::Start(_) => "Durable.Start",
+        };
+        Self { error_type: kind.to_owned(), error_message: error.to_string() }
+    }
+}
+
+/// Takes events, one at a time.
+#[derive(Debug)]
+pub struct Handler {
+    parts: Parts,
+    host: OnceCell<Arc<Host>>,
+}
+
+/// What all of one invocation's parts need.
+struct Call {
+    host: Arc<Host>,
+    request_id: String,
+    limit: Timestamp,
+}
+
+impl Handler {
+    /// Takes events for this app.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self { parts, host: OnceCell::new() }
+    }
+
+    /// Does what an event asks for.
+    ///
+    /// # Errors
+    /// [`HandlerError`]: the event was not done, and may be sent again.
+    pub async fn handle(&self, event: Value, context: Context) -> Result<Handled, HandlerError> {
+        let event = Event::read(event).inspect_err(|unknown| tracing::error!("{unknown}"))?;
+        let limit = Timestamp::from(context.deadline());
+        if let Event::Http(event) = event {
+            return self.http(HttpEvent::new(event), context, limit).await;
+        }
+        let call = self.call(&context, None, limit).await?;
+        let (answer, stuck) = match event {
+            Event::Http(_) => (Value::Null, false),
+            Event::Stream(records) => call.stream(records).await?,
+            Event::Work(work) => (Value::Null, call.work(work).await?),
+            Event::GivenUp(work) => (Value::Null, call.given_up(work).await?),
+        };
+        let rest: Rest = Box::pin(async move {
+            call.end().await;
+            stuck
+        });
+        Ok(Handled { answer, rest })
+    }
+
+    async fn call(&self, context: &Context, reached_at: Option<String>, limit: Timestamp) -> Result<Call, HandlerError> {
+        let host = self.host.get_or_try_init(|| async {
+            let host = self.parts.host(&context.invoked_function_arn, reached_at).await?;
+            Ok::<_, String>(Arc::new(host))
+        });
+        let host = host.await.map_err(HandlerError::Start)?.clone();
+        let call = Call { host, request_id: context.request_id.clone(), limit };
+        call.record_suspects().await?;
+        Ok(call)
+    }
+
+    async fn http(&self, event: HttpEvent, context: Context, limit: Timestamp) -> Result<Handled, HandlerError> {
+        if let Access::Nobody(why) = &self.parts.settings().access {
+            tracing::error!("requests are refused: {why}");
+            let why = format!("This function refuses every request: {why}. Set it to at least {} random characters.", durable_http::KEY_CHARS);
+            return Ok(Handled { answer: http::plain(axum::http::StatusCode::SERVICE_UNAVAILABLE, &why), rest: Box::pin(async { false }) });
+        }
+        let call = match self.call(&context, event.public_url(), limit).await {
+            Ok(call) => call,
+            Err(trouble) => {
+                tracing::error!("{trouble}");
+                let answer = http::plain(axum::http::StatusCode::SERVICE_UNAVAILABLE, &format!("{trouble}. Send the request again."));
+                return Ok(Handled { answer, rest: Box::pin(async { false }) });
+            }
+        };
+        let invocation = Invocation::begin(&call.host, limit)?;
+        let time = SystemClock.now().until(invocation.deadline());
+        let router = durable_http::router(invocation.client(), event.options(&call.host.settings, time));
+        let answer = event.answer(router, context, time).await;
+        let rest: Rest = Box::pin(async move {
+            let done = invocation.finish().await;
+            let stuck = done.stuck;
+            if let Err(trouble) = call.pass_on(done.unfinished, 0).await {
+                // What was committed bears the stream's marker: somebody else looks.
+                tracing::error!("{trouble}");
+            }
+            call.end().await;
+            stuck
+        });
+        Ok(Handled { answer, rest })
+    }
+}
+
+impl Call {
+    fn begin(&self) -> Result<Invocation, HandlerError> {
+        Ok(Invocation::begin(&self.host, self.limit)?)
+    }
+
+    /// The last process of this sandbox died in user code: that is recorded before anything else is driven.
+    async fn record_suspects(&self) -> Result<(), HandlerError> {
+        let suspects = self.host.take_suspects();
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        let invocation = self.begin()?;
+        for (instance, life) in suspects {
+            let message = "the process died while this orchestrator was running (a stack overflow, an abort, or killed from outside): it is tried again later";
+            let fault = TurnFault { kind: FaultKind::Abort, at_event: None, expected: None, asked: None, message: message.to_owned() };
+            invocation.engine().record_fault(&instance, life, &fault).await?;
+        }
+        invocation.finish().await;
+        self.host.watchdog.clear();
+        Ok(())
+    }
+
+    /// What every invocation does at its end.
+    async fn end(&self) {
+        if self.host.is_new() {
+            self.announce_build().await;
+        }
+        if self.host.settings.metrics {
+            metrics::write(&self.host.settings, &self.host.store.take_capacity());
+        }
+    }
+
+    /// The first process of a build has the instances looked at that bear a fault of another one.
+    async fn announce_build(&self) {
+        let announced = match self.host.store.claim_build(self.host.app.build_id()).await {
+            Ok(true) => self.host.invoker.send(&Work::Faulted { after: None }).await,
+            Ok(false) => Ok(()),
+            Err(trouble) => Err(trouble),
+        };
+        if let Err(trouble) = announced {
+            tracing::warn!("instances with a fault of another build wait for their next try: {trouble}");
+        }
+    }
+
+    /// Hands unfinished instances on to an invocation of their own.
+    async fn pass_on(&self, unfinished: Vec<InstanceId>, hop: u32) -> Result<(), HandlerError> {
+        let store = &self.host.store;
+        let sent = join_all(unfinished.into_iter().map(|instance| async move {
+            let Some(peek) = store.peek(&instance, true).await? else { return Ok(()) };
+            let (life, revision) = (peek.header.incarnation.to_string(), peek.header.revision);
+            self.host.invoker.send(&Work::Drive(Look { instance: instance.to_string(), life, revision, hop })).await
+        }));
+        sent.await.into_iter().collect::<Result<(), StoreError>>().map_err(HandlerError::from)
+    }
+
+    /// Drives some instances; what is unfinished by the end of the time is handed on.
+    async fn drive(&self, instances: &[InstanceId]) -> Result<bool, HandlerError> {
+        let Done { unfinished, stuck } = self.drive_here(instances).await?;
+        self.pass_on(unfinished, 0).await?;
+        Ok(stuck)
+    }
+
+    async fn drive_here(&self, instances: &[InstanceId]) -> Result<Done, HandlerError> {
+        let invocation = self.begin()?;
+        for instance in instances {
+            invocation.engine().look(instance, true);
+        }
+        Ok(invocation.finish().await)
+    }
+
+    /// Changes of the table: the newest of each instance is looked at.
+    async fn stream(&self, records: Vec<Record>) -> Result<(Value, bool), HandlerError> {
+        let mut newest: HashMap<InstanceId, (Seen, String)> = HashMap::new();
+        for record in records {
+            // A record of another hub, or one that this build cannot read, is none of ours: a repetition would not help.
+            let Some(seen) = seen(&record.image, &self.host.settings.hub) else { continue };
+            newest.insert(seen.instance.clone(), (seen, record.sequence_number));
+        }
+        let looked = join_all(newest.values().map(|(seen, _)| self.look(seen))).await;
+        let mut failed: Vec<InstanceId> = Vec::new();
+        let mut to_drive = Vec::new();
+        for (instance, verdict) in newest.keys().zip(looked) {
+            match verdict {
+                Ok(true) => to_drive.push(instance.clone()),
+                Ok(false) => {}
+                Err(trouble) => {
+                    tracing::error!(%instance, "{trouble}");
+                    failed.push(instance.clone());
+                }
+            }
+        }
+        let mut stuck = false;
+        if !to_drive.is_empty() {
+            let done = self.drive_here(&to_drive).await?;
+            stuck = done.stuck;
+            if let Err(trouble) = self.pass_on(done.unfinished.clone(), 0).await {
+                tracing::error!("{trouble}");
+                failed.extend(done.unfinished);
+            }
+        }
+        let failures: Vec<Value> = failed.iter().filter_map(|instance| Some(json!({ "itemIdentifier": newest.get(instance)?.1 }))).collect();
+        Ok((json!({ "batchItemFailures": failures }), stuck))
+    }
+
+    /// True if an instance of which a change was seen has to be driven. One that somebody is at is looked at again later.
+    async fn look(&self, seen: &Seen) -> Result<bool, HandlerError> {
+        let store = &self.host.store;
+        let mut peek = store.peek(&seen.instance, false).await?;
+        if peek.as_ref().is_none_or(|peek| peek.header.incarnation == seen.life && peek.header.revision < seen.revision) {
+            // The cheap read showed a time before the change.
+            peek = store.peek(&seen.instance, true).await?;
+        }
+        let Some(peek) = peek.filter(|peek| peek.header.incarnation == seen.life) else { return Ok(false) };
+        match verdict(&peek.header, peek.inbox, SystemClock.now()) {
+            Verdict::Idle => Ok(false),
+            Verdict::Drive => Ok(true),
+            Verdict::Busy(_) => {
+                let look = Look { instance: seen.instance.to_string(), life: seen.life.to_string(), revision: peek.header.revision, hop: 0 };
+                self.host.invoker.send(&Work::Check(look)).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    async fn work(&self, work: Work) -> Result<bool, HandlerError> {
+        match work {
+            Work::Timer(timer) => self.timer(&timer).await,
+            Work::Activity(attempt) => self.activity(&attempt).await,
+            Work::Check(look) => self.check(&look).await,
+            Work::Drive(look) => self.drive_on(&look).await,
+            Work::Faulted { after } => self.faulted(after).await,
+        }
+    }
+
+    /// An alarm rings.
+    async fn timer(&self, timer: &Timer) -> Result<bool, HandlerError> {
+        let (instance, life) = (work::instance(&timer.instance)?, work::life(&timer.life)?);
+        let now = SystemClock.now();
+        let peek = self.host.store.peek(&instance, true).await?;
+        let landed = peek.as_ref().filter(|peek| peek.header.incarnation == life && peek.header.revision >= timer.revision);
+        let Some(peek) = landed else {
+            let gone = peek.is_some_and(|peek| peek.header.incarnation != life) || timer.armed.until(now) > LONGEST_INVOCATION;
+            // The first commit of a life may be the one that is awaited: an unknown instance is awaited like a late one.
+            return if gone { Ok(false) } else { Err(HandlerError::NotYet(timer.instance.clone())) };
+        };
+        if now < timer.due && peek.header.due().is_some() {
+            // A wait that is too long for one alarm: the next one exists before this one is acknowledged.
+            let again = Work::Timer(Timer { armed: now, ..timer.clone() });
+            let name = format!("{:x}", xxhash_rust::xxh3::xxh3_128(format!("{timer:?}{now}").as_bytes()));
+            self.host.alarms.arm(name, timer.due, again).await?;
+            return Ok(false);
+        }
+        self.drive(&[instance]).await
+    }
+
+    /// Somebody was at it. Are they still?
+    async fn check(&self, look: &Look) -> Result<bool, HandlerError> {
+        let (instance, life) = (work::instance(&look.instance)?, work::life(&look.life)?);
+        loop {
+            let now = SystemClock.now();
+            let peek = self.host.store.peek(&instance, true).await?.filter(|peek| peek.header.incarnation == life);
+            let Some(peek) = peek else { return Ok(false) };
+            match verdict(&peek.header, peek.inbox, now) {
+                Verdict::Idle => return Ok(false),
+                Verdict::Drive => return self.drive(&[instance]).await,
+                Verdict::Busy(until) if now.until(until) <= SOON && until.after(LEAVES) < self.limit => SystemClock.sleep_until(until).await,
+                Verdict::Busy(until) => return Err(HandlerError::StillClaimed(instance, until)),
+            }
+        }
+    }
+
+    /// Goes on with an instance that another invocation had no time for. Without any progress that is an error, so that the next try is later.
+    async fn drive_on(&self, look: &Look) -> Result<bool, HandlerError> {
+        let instance = work::instance(&look.instance)?;
+        let Done { unfinished, stuck } = self.drive_here(std::slice::from_ref(&instance)).await?;
+        if unfinished.contains(&instance) {
+            let peek = self.host.store.peek(&instance, true).await?;
+            if peek.is_some_and(|peek| peek.header.revision == look.revision) {
+                return Err(HandlerError::Unfinished(unfinished));
+            }
+        }
+        self.pass_on(unfinished, 0).await?;
+        Ok(stuck)
+    }
+
+    /// Makes an attempt that was handed on, unless somebody else makes it.
+    async fn activity(&self, attempt: &Attempt) -> Result<bool, HandlerError> {
+        let effect = attempt.effect()?;
+        let invocation = self.begin()?;
+        if !invocation.store().claim_run(&effect, attempt.attempt, &self.request_id, invocation.deadline().after(GRACE)).await? {
+            tracing::info!(instance = %effect.instance, "attempt {} of activity `{}` is being made by somebody else", attempt.attempt, attempt.name);
+            return Ok(invocation.finish().await.stuck);
+        }
+        let outcome = match self.input(&invocation, &effect, attempt).await? {
+            Some(input) => self.attempt(&invocation, &effect, attempt, input).await,
+            // The execution that asked has ended, and its history is gone: nobody waits.
+            None => return Ok(invocation.finish().await.stuck),
+        };
+        self.ended(invocation, &effect, attempt, outcome).await
+    }
+
+    async fn attempt(&self, invocation: &Invocation, effect: &EffectId, attempt: &Attempt, input: Payload) -> Outcome {
+        let left = SystemClock.now().until(invocation.deadline()).saturating_sub(LEAVES);
+        let task = durable::header::ActivityTask {
+            effect: effect.clone(),
+            name: attempt.name.clone(),
+            input,
+            attempt: attempt.attempt,
+            timeout: Some(Duration::from_millis(attempt.limit_ms).min(left)),
+        };
+        let app = self.host.app.clone();
+        in_background(async move { durable_host::attempt(&app, task).await }).await
+    }
+
+    /// Stores what came of an attempt, and drives unless there are many of its kind.
+    async fn ended(&self, invocation: Invocation, effect: &EffectId, attempt: &Attempt, outcome: Outcome) -> Result<bool, HandlerError> {
+        let delivered = invocation.engine().activity_ended(effect, attempt.attempt, outcome, !attempt.one_of_many).await;
+        let done = invocation.finish().await;
+        if delivered? == Delivered::Full {
+            return Err(HandlerError::Unfinished(vec![effect.instance.clone()]));
+        }
+        self.pass_on(done.unfinished, 0).await?;
+        Ok(done.stuck)
+    }
+
+    /// The input of an attempt: it came with the event, or stands in the history.
+    async fn input(&self, invocation: &Invocation, effect: &EffectId, attempt: &Attempt) -> Result<Option<Payload>, HandlerError> {
+        use base64::Engine;
+        if let Some(text) = &attempt.input {
+            let stored = base64::engine::general_purpose::STANDARD.decode(text);
+            return Ok(stored.ok().map(|stored| Payload::from_stored(stored.into())));
+        }
+        let history = invocation.store().history(&effect.instance, effect.incarnation, effect.execution, 0..u64::MAX).await?;
+        let scheduled = history.iter().rev().find_map(|bytes| match Happened::from_bytes(bytes) {
+            Ok(Happened::ActivityScheduled { sequence, input, .. }) if sequence == effect.sequence => Some(input),
+            _ => None,
+        });
+        Ok(scheduled)
+    }
+
+    /// A new build looks at what others could not run.
+    async fn faulted(&self, after: Option<String>) -> Result<bool, HandlerError> {
+        let page = self.host.store.faulted(after.as_deref()).await?;
+        let stuck = self.drive(&page.instances).await?;
+        if let Some(next) = page.next {
+            self.host.invoker.send(&Work::Faulted { after: Some(next) }).await?;
+        }
+        Ok(stuck)
+    }
+
+    /// The platform has tried an event as often as it does.
+    async fn given_up(&self, work: Work) -> Result<bool, HandlerError> {
+        let on = |look: Look| {
+            let hop = look.hop + 1;
+            (hop <= HOPS).then_some(Look { hop, ..look })
+        };
+        let next = match work {
+            Work::Check(look) => on(look).map(Work::Check),
+            Work::Drive(look) => on(look).map(Work::Drive),
+            // Whoever had to arm it is gone: what is due is fired by any drive.
+            Work::Timer(timer) => Some(Work::Drive(Look { instance: timer.instance, life: timer.life, revision: timer.revision, hop: 0 })),
+            Work::Activity(attempt) => return self.lost(&attempt).await,
+            Work::Faulted { after } => Some(Work::Faulted { after }),
+        };
+        match next {
+            Some(next) => self.host.invoker.send(&next).await?,
+            None => tracing::error!("an instance was tried {HOPS} times in vain, and is left to its next event, its timer, or `doctor`"),
+        }
+        Ok(false)
+    }
+
+    /// An attempt was begun three times and never ended: that is a failed attempt, which the retry policy decides about.
+    async fn lost(&self, attempt: &Attempt) -> Result<bool, HandlerError> {
+        let effect = attempt.effect()?;
+        let failure =
+            Failure::new("Lost", format!("attempt {} of activity `{}` was begun and never ended: its worker died each time", attempt.attempt, attempt.name));
+        let outcome = Outcome::Failed(Failure { attempts: attempt.attempt, ..failure });
+        self.ended(self.begin()?, &effect, attempt, outcome).await
+    }
+}

@@ -1,0 +1,102 @@
+//! What a wake-up finds: whether an instance has to be driven, is being seen to by somebody, or has nothing to do. Pure.
+//!
+//! Claims guard activities, never turns: what a turn can take is driven whoever has claimed what.
+
+use durable::Timestamp;
+use durable::header::{Header, RuntimeStatus};
+
+use crate::alarms::in_place_until;
+
+/// What is to be done about an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Idle,
+    /// Drive it.
+    Drive,
+    /// Somebody runs its activities, or waits for its timer, until then at most. Look again afterwards.
+    Busy(Timestamp),
+}
+
+/// Looks at a header, and at how many messages wait.
+#[must_use]
+pub fn verdict(header: &Header, inbox: usize, now: Timestamp) -> Verdict {
+    let not_begun = !header.status.is_terminal() && matches!(header.status, RuntimeStatus::Pending | RuntimeStatus::ContinuedAsNew);
+    let due = header.due().is_some_and(|at| at <= now);
+    if inbox > 0 || !header.outbox.is_empty() || due || (not_begun && header.fault.is_none()) {
+        return Verdict::Drive;
+    }
+    let waits = header.due().and(header.alarm.as_deref()).and_then(in_place_until);
+    if !header.has_work() && waits.is_none() {
+        return Verdict::Idle;
+    }
+    let claims = header.claims.iter().map(|claim| claim.until).filter(|_| header.has_work());
+    match claims.chain(waits).filter(|until| *until > now).max() {
+        Some(until) => Verdict::Busy(until),
+        None => Verdict::Drive,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::IN_PLACE;
+    use durable::header::Claim;
+    use durable::ids::{CommitId, Incarnation};
+
+    const NOW: Timestamp = Timestamp(1_000);
+
+    fn running(with: impl FnOnce(&mut Header)) -> Header {
+        let mut header = Header::pending("o".into(), None, Incarnation([1; 8]), CommitId([1; 8]), Timestamp(0));
+        header.status = RuntimeStatus::Running;
+        with(&mut header);
+        header
+    }
+
+    fn of(with: impl FnOnce(&mut Header)) -> Verdict {
+        verdict(&running(with), 0, NOW)
+    }
+
+    #[test]
+    fn one_that_waits_for_an_event_has_nothing_to_do() {
+        assert_eq!(of(|_| {}), Verdict::Idle);
+        assert_eq!(of(|h| h.timer_due = Some(Timestamp(2_000))), Verdict::Idle);
+        assert_eq!(of(|h| h.status = RuntimeStatus::Completed), Verdict::Idle);
+    }
+
+    #[test]
+    fn what_a_turn_can_take_is_driven_whoever_has_claimed_what() {
+        let claimed = |h: &mut Header| {
+            h.open_activities = 1;
+            h.claims = vec![Claim { owner: 1, until: Timestamp(9_000), from: 1, to: 1 }];
+        };
+        assert_eq!(verdict(&running(claimed), 1, NOW), Verdict::Drive);
+        assert_eq!(of(|h| h.timer_due = Some(NOW)), Verdict::Drive);
+        assert_eq!(of(|h| h.status = RuntimeStatus::Pending), Verdict::Drive);
+        assert_eq!(of(claimed), Verdict::Busy(Timestamp(9_000)));
+    }
+
+    #[test]
+    fn activities_whose_claims_have_ended_are_driven() {
+        let claim = |until| {
+            move |h: &mut Header| {
+                h.open_activities = 2;
+                h.claims = vec![Claim { owner: 1, until: Timestamp(until), from: 1, to: 1 }, Claim { owner: 0, until: Timestamp(500), from: 2, to: 2 }];
+            }
+        };
+        assert_eq!(of(claim(1_000)), Verdict::Drive);
+        assert_eq!(of(claim(1_001)), Verdict::Busy(Timestamp(1_001)));
+    }
+
+    #[test]
+    fn a_timer_that_is_waited_for_in_place_is_looked_after_once_whoever_waits_must_be_gone() {
+        let waits = |until: i64| {
+            move |h: &mut Header| {
+                h.timer_due = Some(Timestamp(5_000));
+                h.alarm = Some([&[IN_PLACE][..], &until.to_be_bytes()].concat());
+            }
+        };
+        assert_eq!(of(waits(7_000)), Verdict::Busy(Timestamp(7_000)));
+        assert_eq!(of(waits(900)), Verdict::Drive);
+    }
+}
