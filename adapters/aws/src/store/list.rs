@@ -1,0 +1,210 @@
+//! Listing instances, page by page, in order of creation: from an index of keys that never change within a life, in a few parts.
+//!
+//! The index is eventually consistent and knows no states: each key found there is looked up in the table itself, so what is shown is true,
+//! and a page may be short. Must never: read without bound for one page, or take a token of another hub.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use durable::Payload;
+use durable::ids::InstanceId;
+use durable::ports::{ListQuery, Page, PageToken, StatusRecord, StoreError, StoreResult};
+use durable::Timestamp;
+use futures_util::future::try_join_all;
+use sha2::{Digest, Sha256};
+
+use super::attrs::{self, Attrs, text, text_in};
+use super::call::Ask;
+use super::capacity::Operation;
+use super::item::{Item, SHOWN};
+use super::load::record;
+use super::peek::Peeked;
+use super::spill::Fetched;
+use super::table::LIST_INDEX;
+use super::{DynamoStore, keys};
+
+/// Instances in a page if the query does not say.
+const TOP: usize = 100;
+/// Keys looked at in one step.
+const STEP: usize = 100;
+/// Steps for one page.
+const STEPS_PER_PAGE: usize = 10;
+/// Bytes of payloads after which a page ends.
+const BYTES_PER_PAGE: usize = 8 * 1024 * 1024;
+/// Bytes of a token's digest.
+const DIGEST: usize = 8;
+
+/// A key of the index.
+struct Candidate {
+    position: String,
+    pk: String,
+}
+
+/// A range of the index, and how many keys to take from it.
+struct Ahead {
+    from: String,
+    to: String,
+    most: usize,
+}
+
+impl DynamoStore {
+    /// One page of instances.
+    pub(super) async fn list_now(&self, query: &ListQuery, token: Option<&PageToken>) -> StoreResult<Page> {
+        let mut after = token.map(|token| self.read_token(token)).transpose()?;
+        let to = query.created_to.map_or_else(|| keys::LAST_POSITION.to_owned(), |to| keys::time(Timestamp(to.0.saturating_add(1))));
+        let top = if query.top == 0 { TOP } else { query.top };
+        let filtered = !query.status.is_empty() || query.prefix.is_some();
+        let (mut page, mut bytes) = (Page::default(), 0);
+        for _ in 0..STEPS_PER_PAGE {
+            let from = after.as_deref().map_or_else(|| query.created_from.map(keys::time).unwrap_or_default(), keys::behind);
+            let most = if filtered { STEP } else { STEP.min(top - page.items.len()) };
+            let (candidates, more) = self.candidates(&Ahead { from, to: to.clone(), most }).await?;
+            let last = candidates.last().map(|candidate| candidate.position.clone());
+            for (position, instance, item) in self.look_up(candidates, query.prefix.as_deref()).await? {
+                if page.items.len() >= top || bytes >= BYTES_PER_PAGE {
+                    page.next = after.map(|after| self.write_token(&after));
+                    return Ok(page);
+                }
+                if let Some(record) = self.wanted(&instance, &item, query).await? {
+                    bytes += [Some(&record.input), record.output.as_ref(), record.custom_status.as_ref()].into_iter().flatten().map(Payload::len).sum::<usize>();
+                    page.items.push(record);
+                }
+                after = Some(position);
+            }
+            after = last.or(after);
+            if !more {
+                return Ok(page);
+            }
+            if page.items.len() >= top || bytes >= BYTES_PER_PAGE {
+                break;
+            }
+        }
+        page.next = after.map(|after| self.write_token(&after));
+        Ok(page)
+    }
+
+    /// One page of all instances, without their payloads, for whoever looks after what was left undone. What a purge that was broken off has
+    /// left is removed on the way.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be read, or the token is not one of this store.
+    pub async fn walk(&self, token: Option<&PageToken>) -> StoreResult<(Vec<Peeked>, Option<PageToken>)> {
+        let from = token.map(|token| self.read_token(token)).transpose()?.as_deref().map(keys::behind).unwrap_or_default();
+        let (candidates, more) = self.candidates(&Ahead { from, to: keys::LAST_POSITION.to_owned(), most: STEP }).await?;
+        let next = candidates.last().filter(|_| more).map(|last| self.write_token(&last.position));
+        let mut found = Vec::new();
+        for (_, instance, item) in self.look_up(candidates, None).await? {
+            if item.purging {
+                self.purge_to_the_end(&instance, item.incarnation).await?;
+            } else if let Some(peeked) = self.peeked(&instance, item).await? {
+                found.push(peeked);
+            }
+        }
+        Ok((found, next))
+    }
+
+    /// The next keys, in order of creation; and whether there are more behind them.
+    async fn candidates(&self, ahead: &Ahead) -> StoreResult<(Vec<Candidate>, bool)> {
+        if ahead.from > ahead.to {
+            return Ok((Vec::new(), false));
+        }
+        let shards = try_join_all((0..keys::SHARDS).map(|shard| self.shard(shard, ahead))).await?;
+        // Of a part that has more keys, only what it has shown is known to be without gaps.
+        let horizon = shards.iter().filter(|(_, more)| *more).filter_map(|(found, _)| found.last().map(|last| last.position.clone())).min();
+        let mut more = shards.iter().any(|(_, more)| *more);
+        let mut all: Vec<Candidate> = shards.into_iter().flat_map(|(found, _)| found).collect();
+        all.sort_by(|a, b| a.position.cmp(&b.position));
+        let sure = all.iter().filter(|candidate| horizon.as_ref().is_none_or(|horizon| candidate.position <= *horizon)).count().min(ahead.most);
+        more |= sure < all.len();
+        all.truncate(sure);
+        Ok((all, more))
+    }
+
+    /// The next keys of one part of the index.
+    async fn shard(&self, shard: u8, ahead: &Ahead) -> StoreResult<(Vec<Candidate>, bool)> {
+        let request = self
+            .inner
+            .client
+            .query()
+            .table_name(&self.inner.table)
+            .index_name(LIST_INDEX)
+            .key_condition_expression("l = :l AND c BETWEEN :f AND :t")
+            .expression_attribute_values(":l", text(self.inner.hub.shard(shard)))
+            .expression_attribute_values(":f", text(if ahead.from.is_empty() { " " } else { &ahead.from }))
+            .expression_attribute_values(":t", text(&ahead.to))
+            .limit(i32::try_from(ahead.most.max(1)).unwrap_or(i32::MAX))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let ask = Ask { operation: Operation::List, action: "Query", repeatable: true };
+        let answer = self.call(ask, || request.clone().send()).await?;
+        let candidate = |row: &Attrs| Some(Candidate { position: text_in(row, "c")?.to_owned(), pk: text_in(row, "pk")?.to_owned() });
+        Ok((answer.items().iter().filter_map(candidate).collect(), answer.last_evaluated_key.is_some()))
+    }
+
+    /// What stands in the table under these keys, in their order. Those whose life has changed since stand at another place of the index.
+    async fn look_up(&self, candidates: Vec<Candidate>, prefix: Option<&str>) -> StoreResult<Vec<(String, InstanceId, Item)>> {
+        let id_of = |pk: &str, written: Option<&str>| self.inner.hub.instance(pk, written);
+        let fits = |id: &InstanceId| prefix.is_none_or(|prefix| id.as_str().starts_with(prefix));
+        // A key that holds the whole id tells whether it is worth a look.
+        let wanted: Vec<Candidate> = candidates.into_iter().filter(|candidate| id_of(&candidate.pk, None).is_none_or(|id| fits(&id))).collect();
+        let keys = wanted.iter().map(|candidate| attrs::key(&candidate.pk, keys::HEADER)).collect();
+        let mut items: HashMap<String, Attrs> = HashMap::new();
+        for item in self.get_all(Operation::List, keys, Some(SHOWN)).await? {
+            if let Some(pk) = text_in(&item, "pk") {
+                items.insert(pk.to_owned(), item);
+            }
+        }
+        let mut found = Vec::with_capacity(wanted.len());
+        for Candidate { position, pk } in wanted {
+            let Some(item) = items.remove(&pk).map(Item::read).transpose()? else { continue };
+            if let Some(id) = id_of(&pk, item.id.as_deref()).filter(|id| fits(id) && item.position == position) {
+                found.push((position, id, item));
+            }
+        }
+        Ok(found)
+    }
+
+    /// What people see of an item, if the query asks for it.
+    async fn wanted(&self, instance: &InstanceId, item: &Item, query: &ListQuery) -> StoreResult<Option<StatusRecord>> {
+        let fits = |record: &StatusRecord| query.status.is_empty() || query.status.contains(&record.header.status);
+        if item.purging {
+            return Ok(None);
+        }
+        // The payloads of those that are not asked for need not be read.
+        if let Some(header) = item.header_from(&Fetched::default())?
+            && !(query.status.is_empty() || query.status.contains(&header.status))
+        {
+            return Ok(None);
+        }
+        let fetched = self.fetch(Operation::List, &self.inner.hub.of(instance), item.incarnation, item.spilled()).await?;
+        let record = match record(instance, item, &fetched)? {
+            Some(record) => Some(record),
+            None => self.status_now(instance).await?,
+        };
+        Ok(record.filter(fits))
+    }
+
+    /// A token names a place; its digest ties it to this hub of this table.
+    fn write_token(&self, position: &str) -> PageToken {
+        let mut bytes = self.digest(position);
+        bytes.extend_from_slice(position.as_bytes());
+        PageToken(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    fn read_token(&self, token: &PageToken) -> StoreResult<String> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&token.0).map_err(|_| StoreError::BadPageToken)?;
+        let (digest, position) = bytes.split_at_checked(DIGEST).ok_or(StoreError::BadPageToken)?;
+        let position = std::str::from_utf8(position).map_err(|_| StoreError::BadPageToken)?;
+        if position.is_empty() || self.digest(position) != digest { Err(StoreError::BadPageToken) } else { Ok(position.to_owned()) }
+    }
+
+    fn digest(&self, position: &str) -> Vec<u8> {
+        let mut hash = Sha256::new();
+        for part in [&self.inner.table, self.inner.hub.name(), position] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hash.finalize()[..DIGEST].to_vec()
+    }
+}

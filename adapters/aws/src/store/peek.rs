@@ -1,0 +1,70 @@
+//! A cheap look at an instance for whoever was told that there may be something to do: half a read unit, perhaps a moment behind.
+
+use durable::header::Header;
+use durable::ids::{Incarnation, InstanceId};
+use durable::ports::{StoreError, StoreResult};
+
+use super::capacity::Operation;
+use super::item::{Item, SHOWN};
+use super::{DynamoStore, keys};
+
+/// How often an item that changes under the reader is read again.
+const READS: usize = 8;
+
+/// What a look at an instance shows.
+#[derive(Debug, Clone)]
+pub struct Peeked {
+    /// Its id.
+    pub instance: InstanceId,
+    /// Its header.
+    pub header: Header,
+    /// True if no message waits.
+    pub inbox_empty: bool,
+}
+
+impl Peeked {
+    /// This life of it.
+    #[must_use]
+    pub const fn incarnation(&self) -> Incarnation {
+        self.header.incarnation
+    }
+
+    /// True if nothing is left to do before the clock or a message asks for it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.inbox_empty && !self.header.has_work()
+    }
+}
+
+impl DynamoStore {
+    /// Looks at an instance, eventually consistent. None if it is unknown.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be read, or what stands there makes no sense.
+    pub async fn peek(&self, instance: &InstanceId) -> StoreResult<Option<Peeked>> {
+        let pk = self.inner.hub.of(instance);
+        for _ in 0..READS {
+            let item = self.get(Operation::Peek, &pk, keys::HEADER, false, Some(SHOWN)).await?;
+            let Some(item) = item.map(Item::read).transpose()?.filter(|item| !item.purging) else { return Ok(None) };
+            if let Some(peeked) = self.peeked(instance, item).await? {
+                return Ok(Some(peeked));
+            }
+        }
+        Err(StoreError::Damaged(format!("rows of {pk} are missing")))
+    }
+
+    /// From an item. None if it has changed since it was read.
+    pub(super) async fn peeked(&self, instance: &InstanceId, item: Item) -> StoreResult<Option<Peeked>> {
+        let rows = item.header.spilled().into_iter().collect();
+        let fetched = self.fetch(Operation::Peek, &self.inner.hub.of(instance), item.incarnation, rows).await?;
+        let inbox_empty = item.inbox.is_empty();
+        Ok(item.header_from(&fetched)?.map(|header| Peeked { instance: instance.clone(), header, inbox_empty }))
+    }
+
+    /// The instance that a record of the table's stream is about: from its keys, and from [`super::ID`] if the record has that attribute. None
+    /// for rows that are no headers, and for other hubs.
+    #[must_use]
+    pub fn instance_of_record(&self, pk: &str, sk: &str, id: Option<&str>) -> Option<InstanceId> {
+        (sk == keys::HEADER).then(|| self.inner.hub.instance(pk, id)).flatten()
+    }
+}
