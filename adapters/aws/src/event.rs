@@ -1,8 +1,12 @@
 //! What an invocation brings, told apart by its shape. Pure: must never do anything about it.
 
+use base64::Engine;
+use durable::InstanceId;
+use durable::ids::Incarnation;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::store::{self, DynamoStore};
 use crate::work::Work;
 
 /// What an invocation is about.
@@ -25,6 +29,29 @@ pub struct Record {
     pub sequence_number: String,
     /// The item as it was written, in DynamoDB's JSON.
     pub image: Value,
+}
+
+/// What a record says of the instance that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Which.
+    pub instance: InstanceId,
+    /// Its life.
+    pub life: Incarnation,
+    /// Its revision.
+    pub revision: u64,
+}
+
+impl Record {
+    /// Reads the image. None if it is no instance of this store's hub, or none that this build can read: then a repetition would not help.
+    #[must_use]
+    pub fn seen(&self, store: &DynamoStore) -> Option<Seen> {
+        let field = |name: &str, kind: &str| self.image.get(name)?.get(kind)?.as_str();
+        let instance = store.instance_of_record(field("pk", "S")?, field("sk", "S")?, field(store::ID, "S"))?;
+        let life = base64::engine::general_purpose::STANDARD.decode(field(store::INCARNATION, "B")?).ok()?;
+        let revision = field(store::REVISION, "N")?.parse().ok()?;
+        Some(Seen { instance, life: Incarnation(life.try_into().ok()?), revision })
+    }
 }
 
 /// An event of no shape that this function knows.

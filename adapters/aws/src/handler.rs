@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use durable::header::FaultKind;
 use durable::history::Event as Happened;
@@ -23,13 +23,13 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::dispatch::{GRACE, in_background};
-use crate::event::{Event, Record, UnknownEvent};
+use crate::event::{Event, Record, Seen, UnknownEvent};
 use crate::host::{Host, Parts};
 use crate::http::{self, HttpEvent};
 use crate::invocation::{Done, Invocation};
 use crate::metrics;
 use crate::settings::Access;
-use crate::store::{Seen, seen};
+use crate::store::DynamoStore;
 use crate::verdict::{Verdict, verdict};
 use crate::work::{self, Attempt, BadWork, Look, Timer, Work};
 
@@ -114,6 +114,8 @@ pub struct Handler {
 /// What all of one invocation's parts need.
 struct Call {
     host: Arc<Host>,
+    /// For what is asked beside an invocation's own engine.
+    store: DynamoStore,
     request_id: String,
     limit: Timestamp,
 }
@@ -155,7 +157,8 @@ impl Handler {
             Ok::<_, String>(Arc::new(host))
         });
         let host = host.await.map_err(HandlerError::Start)?.clone();
-        let call = Call { host, request_id: context.request_id.clone(), limit };
+        let store = host.store.with_deadline(Instant::now() + SystemClock.now().until(limit));
+        let call = Call { host, store, request_id: context.request_id.clone(), limit };
         call.record_suspects().await?;
         Ok(call)
     }
@@ -220,13 +223,13 @@ impl Call {
             self.announce_build().await;
         }
         if self.host.settings.metrics {
-            metrics::write(&self.host.settings, &self.host.store.take_capacity());
+            metrics::write(&self.host.settings, &self.host.used_since());
         }
     }
 
     /// The first process of a build has the instances looked at that bear a fault of another one.
     async fn announce_build(&self) {
-        let announced = match self.host.store.claim_build(self.host.app.build_id()).await {
+        let announced = match self.store.claim_build(self.host.app.build_id()).await {
             Ok(true) => self.host.invoker.send(&Work::Faulted { after: None }).await,
             Ok(false) => Ok(()),
             Err(trouble) => Err(trouble),
@@ -238,7 +241,7 @@ impl Call {
 
     /// Hands unfinished instances on to an invocation of their own.
     async fn pass_on(&self, unfinished: Vec<InstanceId>, hop: u32) -> Result<(), HandlerError> {
-        let store = &self.host.store;
+        let store = &self.store;
         let sent = join_all(unfinished.into_iter().map(|instance| async move {
             let Some(peek) = store.peek(&instance, true).await? else { return Ok(()) };
             let (life, revision) = (peek.header.incarnation.to_string(), peek.header.revision);
@@ -266,8 +269,7 @@ impl Call {
     async fn stream(&self, records: Vec<Record>) -> Result<(Value, bool), HandlerError> {
         let mut newest: HashMap<InstanceId, (Seen, String)> = HashMap::new();
         for record in records {
-            // A record of another hub, or one that this build cannot read, is none of ours: a repetition would not help.
-            let Some(seen) = seen(&record.image, &self.host.settings.hub) else { continue };
+            let Some(seen) = record.seen(&self.store) else { continue };
             newest.insert(seen.instance.clone(), (seen, record.sequence_number));
         }
         let looked = join_all(newest.values().map(|(seen, _)| self.look(seen))).await;
@@ -298,14 +300,14 @@ impl Call {
 
     /// True if an instance of which a change was seen has to be driven. One that somebody is at is looked at again later.
     async fn look(&self, seen: &Seen) -> Result<bool, HandlerError> {
-        let store = &self.host.store;
+        let store = &self.store;
         let mut peek = store.peek(&seen.instance, false).await?;
         if peek.as_ref().is_none_or(|peek| peek.header.incarnation == seen.life && peek.header.revision < seen.revision) {
             // The cheap read showed a time before the change.
             peek = store.peek(&seen.instance, true).await?;
         }
         let Some(peek) = peek.filter(|peek| peek.header.incarnation == seen.life) else { return Ok(false) };
-        match verdict(&peek.header, peek.inbox, SystemClock.now()) {
+        match verdict(&peek.header, !peek.inbox_empty, SystemClock.now()) {
             Verdict::Idle => Ok(false),
             Verdict::Drive => Ok(true),
             Verdict::Busy(_) => {
@@ -330,7 +332,7 @@ impl Call {
     async fn timer(&self, timer: &Timer) -> Result<bool, HandlerError> {
         let (instance, life) = (work::instance(&timer.instance)?, work::life(&timer.life)?);
         let now = SystemClock.now();
-        let peek = self.host.store.peek(&instance, true).await?;
+        let peek = self.store.peek(&instance, true).await?;
         let landed = peek.as_ref().filter(|peek| peek.header.incarnation == life && peek.header.revision >= timer.revision);
         let Some(peek) = landed else {
             let gone = peek.is_some_and(|peek| peek.header.incarnation != life) || timer.armed.until(now) > LONGEST_INVOCATION;
@@ -352,9 +354,9 @@ impl Call {
         let (instance, life) = (work::instance(&look.instance)?, work::life(&look.life)?);
         loop {
             let now = SystemClock.now();
-            let peek = self.host.store.peek(&instance, true).await?.filter(|peek| peek.header.incarnation == life);
+            let peek = self.store.peek(&instance, true).await?.filter(|peek| peek.header.incarnation == life);
             let Some(peek) = peek else { return Ok(false) };
-            match verdict(&peek.header, peek.inbox, now) {
+            match verdict(&peek.header, !peek.inbox_empty, now) {
                 Verdict::Idle => return Ok(false),
                 Verdict::Drive => return self.drive(&[instance]).await,
                 Verdict::Busy(until) if now.until(until) <= SOON && until.after(LEAVES) < self.limit => SystemClock.sleep_until(until).await,
@@ -368,7 +370,7 @@ impl Call {
         let instance = work::instance(&look.instance)?;
         let Done { unfinished, stuck } = self.drive_here(std::slice::from_ref(&instance)).await?;
         if unfinished.contains(&instance) {
-            let peek = self.host.store.peek(&instance, true).await?;
+            let peek = self.store.peek(&instance, true).await?;
             if peek.is_some_and(|peek| peek.header.revision == look.revision) {
                 return Err(HandlerError::Unfinished(unfinished));
             }
@@ -381,7 +383,7 @@ impl Call {
     async fn activity(&self, attempt: &Attempt) -> Result<bool, HandlerError> {
         let effect = attempt.effect()?;
         let invocation = self.begin()?;
-        if !invocation.store().claim_run(&effect, attempt.attempt, &self.request_id, invocation.deadline().after(GRACE)).await? {
+        if !invocation.store().claim_run(&effect, attempt.attempt, &self.request_id, invocation.deadline().after(GRACE), SystemClock.now()).await? {
             tracing::info!(instance = %effect.instance, "attempt {} of activity `{}` is being made by somebody else", attempt.attempt, attempt.name);
             return Ok(invocation.finish().await.stuck);
         }
@@ -432,13 +434,14 @@ impl Call {
         Ok(scheduled)
     }
 
-    /// A new build looks at what others could not run.
+    /// A new build looks at what others could not run, page by page.
     async fn faulted(&self, after: Option<String>) -> Result<bool, HandlerError> {
-        let page = self.host.store.faulted(after.as_deref()).await?;
-        let stuck = self.drive(&page.instances).await?;
-        if let Some(next) = page.next {
-            self.host.invoker.send(&Work::Faulted { after: Some(next) }).await?;
-        }
+        let after = after.as_deref().map(work::instance).transpose()?;
+        let page = self.store.faulted(after.as_ref()).await?;
+        let Some(last) = page.last() else { return Ok(false) };
+        let next = Work::Faulted { after: Some(last.to_string()) };
+        let stuck = self.drive(&page).await?;
+        self.host.invoker.send(&next).await?;
         Ok(stuck)
     }
 

@@ -13,7 +13,7 @@ use durable_host::{Watchdog, build_of_this_program};
 use crate::alarms::{AlarmService, Scheduler, StepFunctions};
 use crate::invoker::Invoker;
 use crate::settings::{Secret, Settings, Timers};
-use crate::store::DynamoStore;
+use crate::store::{BadHub, Capacity, DynamoStore, Options};
 
 /// Where the instance is noted whose turn runs: it survives the process in the same sandbox.
 const SUSPECTS: &str = "/tmp/durable-suspects";
@@ -35,6 +35,8 @@ pub struct Host {
     /// Instances whose turn took the last process of this sandbox with it, until that is recorded.
     pub suspects: Mutex<Vec<(InstanceId, Incarnation)>>,
     greeted: AtomicBool,
+    /// What the table had been used when the last invocation ended.
+    used: Mutex<Capacity>,
 }
 
 impl std::fmt::Debug for Host {
@@ -48,6 +50,14 @@ impl Host {
     #[must_use]
     pub fn is_new(&self) -> bool {
         !self.greeted.swap(true, Ordering::SeqCst)
+    }
+
+    /// What the table was used since the last call.
+    #[must_use]
+    pub fn used_since(&self) -> Capacity {
+        let now = self.store.capacity();
+        let before = std::mem::replace(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner), now);
+        now.since(&before)
     }
 
     /// Takes out the instances whose turn took the last process of this sandbox with it.
@@ -69,11 +79,13 @@ pub struct Parts {
 
 impl Parts {
     /// Builds the clients that every invocation needs.
-    #[must_use]
-    pub fn new(app: App, settings: Settings, config: SdkConfig) -> Self {
-        let store = DynamoStore::new(&config, settings.table.clone(), settings.hub.clone());
+    ///
+    /// # Errors
+    /// [`BadHub`] if no task hub can have the name that was said.
+    pub fn new(app: App, settings: Settings, config: SdkConfig) -> Result<Self, BadHub> {
+        let store = DynamoStore::new(&aws_sdk_dynamodb::Client::new(&config), Options::new(&settings.table, &settings.hub))?;
         let invoker = Invoker::new(aws_sdk_lambda::Client::new(&config), settings.function.clone());
-        Self { settings, config, store, invoker, app: Mutex::new(Some(app)) }
+        Ok(Self { settings, config, store, invoker, app: Mutex::new(Some(app)) })
     }
 
     /// What the environment says.
@@ -106,7 +118,7 @@ impl Parts {
             }
         };
         let (watchdog, suspects) = Watchdog::open(Path::new(SUSPECTS), 1);
-        let suspects = Mutex::new(suspects);
+        let (suspects, used) = (Mutex::new(suspects), Mutex::new(self.store.capacity()));
         Ok(Host {
             settings,
             app: Arc::new(app),
@@ -116,6 +128,7 @@ impl Parts {
             watchdog,
             suspects,
             greeted: AtomicBool::new(false),
+            used,
         })
     }
 

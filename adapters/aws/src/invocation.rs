@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use durable::header::FaultKind;
 use durable::machine::TurnFault;
@@ -66,7 +66,7 @@ impl Invocation {
         let whole = now.until(limit);
         let deadline = now.after(whole.saturating_sub(KEPT.min(whole / 4)));
         let until = deadline.after(GRACE);
-        let store = host.store.with_deadline(deadline);
+        let store = host.store.with_deadline(Instant::now() + now.until(deadline));
         let alarms = Arc::new(InvocationAlarms::new(host.alarms.clone(), host.settings.hub.clone(), deadline, until));
         let ports = Ports {
             store: Arc::new(store.clone()),

@@ -51,6 +51,9 @@ pub enum AwsError {
     /// The environment does not say what it must.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// No task hub can have the name that was said.
+    #[error("DURABLE_TASK_HUB: {0}")]
+    Hub(#[from] store::BadHub),
     /// The async runtime cannot be started.
     #[error("the async runtime cannot be started: {0}")]
     Runtime(#[from] std::io::Error),
@@ -74,7 +77,7 @@ pub fn serve(app: App) -> Result<(), AwsError> {
     // Activities, and the SDK's own work, go on while the main thread serves the platform's API.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let parts = host::Parts::new(app, settings, clients::config().await);
+        let parts = host::Parts::new(app, settings, clients::config().await)?;
         let handler = handler::Handler::new(parts);
         runtime::run(handler).await.map_err(|e| AwsError::Platform(e.to_string()))
     })

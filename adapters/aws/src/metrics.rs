@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use crate::settings::Settings;
-use crate::store::Capacity;
+use crate::store::{Capacity, Operation};
 
 /// Writes what was used, if anything was.
 pub fn write(settings: &Settings, used: &Capacity) {
@@ -20,21 +20,22 @@ fn now_ms() -> u64 {
 
 /// `ReadUnits` and `WriteUnits` as metrics by task hub, and beside them each operation's calls and units.
 fn line(settings: &Settings, used: &Capacity, now: u64) -> Option<Value> {
-    let operations: Map<String, Value> = used
-        .operations()
-        .filter(|(_, operation)| operation.calls > 0)
-        .map(|(name, operation)| (name.to_owned(), json!({ "calls": operation.calls, "read": operation.read_units, "write": operation.write_units })))
-        .collect();
+    let of = |operation: Operation| {
+        let used = used.of(operation);
+        (used.calls > 0).then(|| (format!("{operation:?}"), json!({ "calls": used.calls, "read": used.read_units, "write": used.write_units })))
+    };
+    let operations: Map<String, Value> = Operation::ALL.into_iter().filter_map(of).collect();
     if operations.is_empty() {
         return None;
     }
+    let total = used.total();
     let metric = |name: &str| json!({ "Name": name, "Unit": "Count" });
     let metrics = json!([{ "Namespace": "DurableOrchestrator", "Dimensions": [["TaskHub"]], "Metrics": [metric("ReadUnits"), metric("WriteUnits")] }]);
     Some(json!({
         "_aws": { "Timestamp": now, "CloudWatchMetrics": metrics },
         "TaskHub": settings.hub,
-        "ReadUnits": used.read_units(),
-        "WriteUnits": used.write_units(),
+        "ReadUnits": total.read_units,
+        "WriteUnits": total.write_units,
         "Operations": operations,
     }))
 }

@@ -18,12 +18,12 @@ pub enum Verdict {
     Busy(Timestamp),
 }
 
-/// Looks at a header, and at how many messages wait.
+/// Looks at a header, and at whether messages wait.
 #[must_use]
-pub fn verdict(header: &Header, inbox: usize, now: Timestamp) -> Verdict {
+pub fn verdict(header: &Header, messages: bool, now: Timestamp) -> Verdict {
     let not_begun = !header.status.is_terminal() && matches!(header.status, RuntimeStatus::Pending | RuntimeStatus::ContinuedAsNew);
     let due = header.due().is_some_and(|at| at <= now);
-    if inbox > 0 || !header.outbox.is_empty() || due || (not_begun && header.fault.is_none()) {
+    if messages || !header.outbox.is_empty() || due || (not_begun && header.fault.is_none()) {
         return Verdict::Drive;
     }
     let waits = header.due().and(header.alarm.as_deref()).and_then(in_place_until);
@@ -54,7 +54,7 @@ mod tests {
     }
 
     fn of(with: impl FnOnce(&mut Header)) -> Verdict {
-        verdict(&running(with), 0, NOW)
+        verdict(&running(with), false, NOW)
     }
 
     #[test]
@@ -70,7 +70,7 @@ mod tests {
             h.open_activities = 1;
             h.claims = vec![Claim { owner: 1, until: Timestamp(9_000), from: 1, to: 1 }];
         };
-        assert_eq!(verdict(&running(claimed), 1, NOW), Verdict::Drive);
+        assert_eq!(verdict(&running(claimed), true, NOW), Verdict::Drive);
         assert_eq!(of(|h| h.timer_due = Some(NOW)), Verdict::Drive);
         assert_eq!(of(|h| h.status = RuntimeStatus::Pending), Verdict::Drive);
         assert_eq!(of(claimed), Verdict::Busy(Timestamp(9_000)));

@@ -1,4 +1,4 @@
-//! A cheap look at an instance for whoever was told that there may be something to do: half a read unit, perhaps a moment behind.
+//! A cheap look at an instance for whoever was told that there may be something to do: half a read unit and perhaps a moment behind, or one unit.
 
 use durable::header::Header;
 use durable::ids::{Incarnation, InstanceId};
@@ -37,14 +37,14 @@ impl Peeked {
 }
 
 impl DynamoStore {
-    /// Looks at an instance, eventually consistent. None if it is unknown.
+    /// Looks at an instance: as it is (`strongly`), or as it was a moment ago, for half of that. None if it is unknown.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be read, or what stands there makes no sense.
-    pub async fn peek(&self, instance: &InstanceId) -> StoreResult<Option<Peeked>> {
+    pub async fn peek(&self, instance: &InstanceId, strongly: bool) -> StoreResult<Option<Peeked>> {
         let pk = self.inner.hub.of(instance);
         for _ in 0..READS {
-            let item = self.get(Operation::Peek, &pk, keys::HEADER, false, Some(SHOWN)).await?;
+            let item = self.get(Operation::Peek, &pk, keys::HEADER, strongly, Some(SHOWN)).await?;
             let Some(item) = item.map(Item::read).transpose()?.filter(|item| !item.purging) else { return Ok(None) };
             if let Some(peeked) = self.peeked(instance, item).await? {
                 return Ok(Some(peeked));

@@ -106,4 +106,3 @@ impl DynamoStore {
         Ok(from.is_none())
     }
 }
-
