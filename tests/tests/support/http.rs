@@ -37,16 +37,33 @@ impl Answer {
 /// A client of one server.
 pub struct Http {
     address: SocketAddr,
+    /// The server's key, if it asks for one.
+    key: Option<&'static str>,
     connection: Option<BufReader<TcpStream>>,
 }
 
 impl Http {
     pub const fn new(address: SocketAddr) -> Self {
-        Self { address, connection: None }
+        Self { address, key: None, connection: None }
+    }
+
+    /// A client that sends the key with every request.
+    pub const fn with_key(address: SocketAddr, key: &'static str) -> Self {
+        Self { address, key: Some(key), connection: None }
+    }
+
+    /// The same server, as somebody sees it who has no key.
+    pub const fn without_key(&self) -> Self {
+        Self::new(self.address)
     }
 
     /// One request. An error says nothing about whether it was carried out.
     pub fn request(&mut self, method: &str, path: &str, body: Option<&str>) -> io::Result<Answer> {
+        self.request_with(method, path, &[], body)
+    }
+
+    /// The same, with more headers.
+    pub fn request_with(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> io::Result<Answer> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
@@ -57,6 +74,10 @@ impl Http {
             }
         };
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
+        let key = self.key.map(|key| ("x-functions-key", key));
+        for (name, value) in headers.iter().copied().chain(key) {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
         if let Some(body) = body {
             request.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
         } else {

@@ -1,0 +1,310 @@
+//! What every host does alike: one list of stories, told to each of them over real HTTP.
+//!
+//! A host's test file names its launcher once. All stories of a file share one host, and use ids of their own. Must never: know which host it is.
+#![allow(dead_code, reason = "each file of a host uses a part of it")]
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::support::{Http, PATIENCE, Webhook, output_of, wait_for, wait_until, wait_where};
+
+/// A host that runs the workload's orchestrators.
+pub trait Host: Sync {
+    /// A client of its HTTP API.
+    fn http(&self) -> Http;
+    /// Where its standing intents ask.
+    fn webhook(&self) -> &Webhook;
+}
+
+/// One host for all stories that run at a time: it ends with the last of them.
+pub fn shared<T>(slot: &Mutex<Weak<T>>, make: impl FnOnce() -> T) -> Arc<T> {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    slot.upgrade().unwrap_or_else(|| {
+        let made = Arc::new(make());
+        *slot = Arc::downgrade(&made);
+        made
+    })
+}
+
+/// Makes a `#[test]` of every story, for the host that this expression gives (an `Arc` of one).
+macro_rules! stories {
+    ($host:expr) => {
+        hosts::stories! { $host;
+            the_walk
+            a_status_is_found_by_every_link_of_the_start
+            an_intent_is_approved
+            an_intent_is_rejected
+            an_intent_expires_by_its_timer
+            a_timer_of_some_seconds_rings
+            a_fan_out_of_fifty_comes_together
+            a_tree_of_sub_orchestrations_comes_together
+            events_are_taken_in_order_over_many_executions
+            a_failed_activity_is_tried_again_by_its_policy
+            an_activity_that_may_take_long_ends
+            a_terminated_parent_takes_its_child_with_it
+            a_suspended_instance_goes_on_where_it_was
+            a_repeated_start_is_one_instance
+            a_repeated_event_is_taken_once
+            a_signed_url_raises_its_event_once
+            an_id_is_used_again_once_its_instance_has_ended
+            large_payloads_come_through
+            a_panic_keeps_the_instance_and_its_end_can_be_asked_for
+            many_instances_at_once_come_to_their_ends
+            what_has_ended_is_listed_and_purged
+            what_is_asked_wrongly_is_refused
+        }
+    };
+    ($host:expr; $($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                hosts::$name(&*$host);
+            }
+        )*
+    };
+}
+pub(crate) use stories;
+
+pub fn the_walk(host: &impl Host) {
+    let mut http = host.http();
+    let started = http.post("/api/orchestrators/base_orchestrator", r#"{"message": "Hello", "wait_event_name": "WakeUp"}"#).expect(202).json();
+    let id = started["id"].as_str().expect("an id").to_owned();
+    let shown = wait_until(&mut http, &id, "Running");
+    assert_eq!(shown["input"], json!({"message": "Hello", "wait_event_name": "WakeUp"}));
+    http.raise(&id, "WakeUp", r#"{"approved": true}"#);
+    let output = output_of(&mut http, &id);
+    assert_eq!(output["status"], "completed");
+    assert_eq!(http.post(&format!("/api/orchestrators/{id}/raise/WakeUp"), "1").code, 410);
+}
+
+pub fn a_status_is_found_by_every_link_of_the_start(host: &impl Host) {
+    let mut http = host.http();
+    let started = http.start("base_orchestrator", "links", "null").json();
+    for (name, code) in [("statusQueryGetUri", 202), ("suspendPostUri", 202), ("resumePostUri", 202), ("terminatePostUri", 202)] {
+        let link = started[name].as_str().unwrap_or_else(|| panic!("no {name} in {started}"));
+        let (_, path) = link.split_once("://").and_then(|(_, rest)| rest.split_once('/')).unwrap_or_else(|| panic!("{link} is no URL"));
+        let path = format!("/{}", path.replace("{text}", "because"));
+        let method = if name.contains("Get") { "GET" } else { "POST" };
+        let answer = http.request(method, &path, None).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(answer.code, code, "{name}: {answer:?}");
+        match name {
+            "suspendPostUri" => drop(wait_until(&mut http, "links", "Suspended")),
+            "resumePostUri" => drop(wait_until(&mut http, "links", "Running")),
+            _ => {}
+        }
+    }
+    assert_eq!(wait_until(&mut http, "links", "Terminated")["output"], "because");
+}
+
+/// Starts an intent in a chat, and waits until it has asked.
+fn intent(host: &impl Host, id: &str, hours: f64) {
+    let intent = json!({ "message": "Book the room", "approval_timeout_hours": hours, "platform": "teams", "thread_id": id });
+    host.http().start("standing_intent_orchestrator", id, &intent.to_string());
+    host.webhook().wait(id, 1);
+}
+
+pub fn an_intent_is_approved(host: &impl Host) {
+    intent(host, "intent-yes", 24.0);
+    host.http().raise("intent-yes", "UserApproval", r#"{"approved": true}"#);
+    assert_eq!(output_of(&mut host.http(), "intent-yes"), json!({"status": "approved", "approved": true}));
+    assert_eq!(host.webhook().wait("intent-yes", 2)[1].body["text"], "Approved: Book the room");
+}
+
+pub fn an_intent_is_rejected(host: &impl Host) {
+    intent(host, "intent-no", 24.0);
+    host.http().raise("intent-no", "UserApproval", r#"{"approved": false}"#);
+    assert_eq!(output_of(&mut host.http(), "intent-no"), json!({"status": "rejected", "approved": false}));
+}
+
+/// The wait is long enough to be a real timer on every host.
+pub fn an_intent_expires_by_its_timer(host: &impl Host) {
+    intent(host, "intent-late", 14.0 / 3600.0);
+    assert_eq!(output_of(&mut host.http(), "intent-late")["status"], "timeout");
+}
+
+pub fn a_timer_of_some_seconds_rings(host: &impl Host) {
+    let mut http = host.http();
+    let begun = std::time::Instant::now();
+    http.start("sleeper", "short-sleeper", "2.5");
+    assert_eq!(output_of(&mut http, "short-sleeper"), "woke");
+    assert!(begun.elapsed() >= Duration::from_millis(2_500), "a timer never rings early");
+}
+
+pub fn a_fan_out_of_fifty_comes_together(host: &impl Host) {
+    let mut http = host.http();
+    http.start("fan_out", "fifty", "50");
+    assert_eq!(output_of(&mut http, "fifty"), 50 * 49);
+}
+
+pub fn a_tree_of_sub_orchestrations_comes_together(host: &impl Host) {
+    let mut http = host.http();
+    http.start("tree", "tree", r#"{"depth": 2, "width": 3}"#);
+    assert_eq!(output_of(&mut http, "tree"), 9);
+}
+
+pub fn events_are_taken_in_order_over_many_executions(host: &impl Host) {
+    let mut http = host.http();
+    http.start("collect", "collector", "null");
+    let items: Vec<String> = (0..20).map(|n| format!("item {n}")).collect();
+    for item in &items {
+        http.raise("collector", "item", &json!(item).to_string());
+    }
+    http.raise("collector", "Item", r#""""#);
+    assert_eq!(output_of(&mut http, "collector"), json!(items));
+}
+
+pub fn a_failed_activity_is_tried_again_by_its_policy(host: &impl Host) {
+    let mut http = host.http();
+    http.start("tries", "tries", "null");
+    assert_eq!(output_of(&mut http, "tries"), 3);
+}
+
+pub fn an_activity_that_may_take_long_ends(host: &impl Host) {
+    let mut http = host.http();
+    http.start("runs_patient", "patient", "700");
+    assert_eq!(output_of(&mut http, "patient"), 700);
+}
+
+pub fn a_terminated_parent_takes_its_child_with_it(host: &impl Host) {
+    let mut http = host.http();
+    http.start("waits_for_child", "parent", "86400");
+    wait_for("the child", PATIENCE, || (http.get("/api/orchestrators/child-of-parent/status").code == 202).then_some(()));
+    let ended = http.request("POST", "/runtime/webhooks/durabletask/instances/parent/terminate?reason=enough", None).expect("an answer");
+    assert_eq!(ended.code, 202);
+    assert_eq!(wait_until(&mut http, "parent", "Terminated")["output"], "enough");
+    wait_until(&mut http, "child-of-parent", "Terminated");
+}
+
+pub fn a_suspended_instance_goes_on_where_it_was(host: &impl Host) {
+    let mut http = host.http();
+    let operate = |http: &mut Http, what: &str| {
+        let path = format!("/runtime/webhooks/durabletask/instances/held/{what}?reason=holidays");
+        assert_eq!(http.request("POST", &path, None).expect("an answer").code, 202);
+    };
+    http.start("base_orchestrator", "held", "null");
+    wait_until(&mut http, "held", "Running");
+    operate(&mut http, "suspend");
+    wait_until(&mut http, "held", "Suspended");
+    http.raise("held", "WakeUp", "1");
+    assert_eq!(http.status("held")["runtimeStatus"], "Suspended");
+    operate(&mut http, "resume");
+    assert_eq!(output_of(&mut http, "held")["status"], "completed");
+}
+
+/// One request with an idempotency key.
+fn keyed(http: &mut Http, path: &str, key: &str, body: &str) -> super::support::Answer {
+    http.request_with("POST", path, &[("Idempotency-Key", key)], Some(body)).unwrap_or_else(|e| panic!("POST {path} has no answer: {e}"))
+}
+
+pub fn a_repeated_start_is_one_instance(host: &impl Host) {
+    let mut http = host.http();
+    let ids: Vec<Value> = (0..3).map(|_| keyed(&mut http, "/api/orchestrators/fan_out", "one-start", "3").expect(202).json()["id"].clone()).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    assert_eq!(output_of(&mut http, ids[0].as_str().expect("an id")), 6);
+    assert_eq!(keyed(&mut http, "/api/orchestrators/fan_out", "one-start", "3").expect(202).json()["id"], ids[0]);
+}
+
+pub fn a_repeated_event_is_taken_once(host: &impl Host) {
+    let mut http = host.http();
+    http.start("collect", "once", "null");
+    for _ in 0..3 {
+        assert_eq!(keyed(&mut http, "/api/orchestrators/once/raise/Item", "one-event", r#""a""#).code, 202);
+    }
+    for item in [r#""b""#, r#""""#] {
+        http.raise("once", "Item", item);
+    }
+    assert_eq!(output_of(&mut http, "once"), json!(["a", "b"]));
+}
+
+pub fn a_signed_url_raises_its_event_once(host: &impl Host) {
+    let mut http = host.http();
+    http.start("collect", "signed", "null");
+    let made = http.request("POST", "/api/orchestrators/signed/event-url/Item?validFor=600", None).expect("an answer").expect(200).json();
+    let url = made["url"].as_str().expect("a URL").to_owned();
+    let path = format!("/{}", url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).expect("a path").1);
+    assert_eq!(http.post(&path.replace("sig=", "sig=A"), r#""x""#).code, 403);
+    for _ in 0..2 {
+        assert_eq!(http.without_key().post(&path, r#""mine""#).code, 202);
+    }
+    http.raise("signed", "Item", r#""""#);
+    assert_eq!(output_of(&mut http, "signed"), json!(["mine"]));
+}
+
+pub fn an_id_is_used_again_once_its_instance_has_ended(host: &impl Host) {
+    let mut http = host.http();
+    http.start("base_orchestrator", "again", "null");
+    assert_eq!(http.post("/api/orchestrators/base_orchestrator/again", "null").code, 409);
+    http.raise("again", "WakeUp", "1");
+    output_of(&mut http, "again");
+    http.start("fan_out", "again", "4");
+    assert_eq!(output_of(&mut http, "again"), 12);
+}
+
+pub fn large_payloads_come_through(host: &impl Host) {
+    let mut http = host.http();
+    http.start("echo_twice", "large", "null");
+    let text = "durable ".repeat(60_000);
+    http.raise("large", "Go", &json!(text).to_string());
+    assert_eq!(output_of(&mut http, "large"), json!([text, text]));
+}
+
+pub fn a_panic_keeps_the_instance_and_its_end_can_be_asked_for(host: &impl Host) {
+    let mut http = host.http();
+    http.start("panics", "panics", "null");
+    let shown = wait_where(&mut http, "panics", "to bear its fault", |shown| shown["fault"].is_object());
+    assert_eq!(shown["fault"]["kind"], "Panic");
+    assert!(shown["fault"]["message"].as_str().is_some_and(|text| text.contains("out of paper")), "{shown}");
+    let ended = http.request("POST", "/runtime/webhooks/durabletask/instances/panics/terminate?reason=paper", None).expect("an answer");
+    assert_eq!(ended.code, 202);
+    wait_until(&mut http, "panics", "Terminated");
+    // The others never noticed.
+    http.start("fan_out", "beside-panics", "2");
+    assert_eq!(output_of(&mut http, "beside-panics"), 2);
+}
+
+pub fn many_instances_at_once_come_to_their_ends(host: &impl Host) {
+    std::thread::scope(|scope| {
+        for driver in 0..8 {
+            scope.spawn(move || {
+                let mut http = host.http();
+                let ids: Vec<String> = (0..8).map(|n| format!("many-{driver}-{n}")).collect();
+                for id in &ids {
+                    http.start("base_orchestrator", id, "null");
+                }
+                for id in &ids {
+                    http.raise(id, "WakeUp", "1");
+                }
+                for id in &ids {
+                    assert_eq!(output_of(&mut http, id)["status"], "completed");
+                }
+            });
+        }
+    });
+}
+
+pub fn what_has_ended_is_listed_and_purged(host: &impl Host) {
+    let mut http = host.http();
+    let base = "/runtime/webhooks/durabletask/instances";
+    for n in 0..3 {
+        http.start("fan_out", &format!("listed-{n}"), "1");
+        output_of(&mut http, &format!("listed-{n}"));
+    }
+    let listed =
+        |http: &mut Http| http.get(&format!("{base}?instanceIdPrefix=listed-&runtimeStatus=Completed")).expect(200).json().as_array().map_or(0, Vec::len);
+    wait_for("the list", PATIENCE, || (listed(&mut http) == 3).then_some(()));
+    let purged = http.request("DELETE", &format!("{base}/listed-1"), None).expect("an answer").expect(200).json();
+    assert_eq!(purged, json!({"instancesDeleted": 1}));
+    assert_eq!(http.get(&format!("{base}/listed-1")).code, 404);
+    wait_for("the list", PATIENCE, || (listed(&mut http) == 2).then_some(()));
+}
+
+pub fn what_is_asked_wrongly_is_refused(host: &impl Host) {
+    let mut http = host.http();
+    assert_eq!(http.post("/api/orchestrators/nobody", "null").code, 400);
+    assert_eq!(http.post("/api/orchestrators/base_orchestrator", "{").code, 400);
+    assert_eq!(http.post("/api/orchestrators/unknown-id/raise/Go", "1").code, 404);
+    assert_eq!(http.get("/api/orchestrators/unknown-id/status").code, 404);
+    assert_eq!(http.get("/runtime/webhooks/durabletask/instances/x?taskHub=Elsewhere").code, 404);
+}
