@@ -225,16 +225,57 @@ fn a_stack_overflow_that_goes_on_overflowing_is_tried_less_and_less_often() {
     }
 }
 
+/// A start that ends the process: it is not acknowledged.
+fn start_that_kills(server: &mut Server, instance: &str) {
+    assert!(server.http().request("POST", &format!("/api/orchestrators/overflows/{instance}"), Some("\"start\"")).is_err());
+    assert!(!server.wait_for_end().success());
+}
+
 #[test]
 fn a_start_that_overflows_the_stack_is_not_acknowledged_and_leaves_nothing_behind() {
     let folder = Folder::new();
-    let mut server = serve(&folder, "broken");
-    assert!(server.http().request("POST", "/api/orchestrators/overflows/it", Some("\"start\"")).is_err());
-    server.wait_for_end();
+    start_that_kills(&mut serve(&folder, "broken"), "it");
     let server = serve(&folder, "broken");
     let mut http = server.http();
     assert_eq!(http.get("/api/orchestrators/it/status").code, 404);
     others_go_on(&mut http, "after");
+}
+
+#[test]
+fn a_start_that_overflowed_the_stack_is_stored_when_it_is_repeated_and_ends_the_process_less_and_less_often() {
+    let folder = Folder::new();
+    start_that_kills(&mut serve(&folder, "broken"), "it");
+
+    // What is repeated is acknowledged, and tried again by itself.
+    let mut server = serve(&folder, "broken");
+    server.http().start("overflows", "it", "\"start\"");
+    assert!(!server.wait_for_end().success());
+
+    // The next process knows that it died of a first turn, and of whose: only starts of that orchestrator are stored before they are run.
+    let server = serve(&folder, "broken");
+    let mut http = server.http();
+    http.start("overflows", "another", "\"event\"");
+    let shown = http.status("another");
+    assert_eq!((shown["fault"]["kind"].as_str(), shown["fault"]["tries"].as_u64()), (Some("Abort"), Some(1)), "{shown}");
+    assert!(shown["fault"]["message"].as_str().unwrap().contains("first turn") && shown["fault"]["nextTry"].is_string(), "{shown}");
+    let shown = http.status("it");
+    assert_eq!((shown["fault"]["kind"].as_str(), shown["fault"]["tries"].as_u64()), (Some("Abort"), Some(2)), "{shown}");
+    http.start("base_orchestrator", "beside", "{}");
+    assert_eq!(http.status("beside")["fault"], Value::Null);
+    server.kill();
+
+    // Another build is trusted at once, and all of them go on with it.
+    let server = serve(&folder, "fixed");
+    let mut http = server.http();
+    http.start("overflows", "third", "\"start\"");
+    assert_eq!(http.status("third")["fault"], Value::Null);
+    for instance in ["it", "another", "third"] {
+        http.raise(instance, "Now", "1");
+        http.raise(instance, "Go", "\"the event\"");
+    }
+    for instance in ["it", "another", "third"] {
+        assert_eq!(output_of(&mut http, instance), "went on with the event");
+    }
 }
 
 #[test]

@@ -124,10 +124,13 @@ impl LocalHost {
         };
         let config = EngineConfig { shards: count, live_per_shard: options.live.div_ceil(count), exclusive: true, ..EngineConfig::default() };
         let (engine, shards) = Engine::new(app, ports, config);
-        for (instance, incarnation) in suspects {
+        for suspect in suspects {
             let message = "the process died while this orchestrator was running (a stack overflow, an abort, or killed from outside): it is tried again later";
             let fault = fault(FaultKind::Abort, message);
-            engine.record_fault(&instance, incarnation, &fault).await?;
+            engine.record_fault(&suspect.instance, suspect.incarnation, &fault).await?;
+            if let Some(first) = suspect.first {
+                engine.store_first(first);
+            }
         }
         watchdog.clear();
         let ended = Arc::new(Ended::default());

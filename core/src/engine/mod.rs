@@ -3,6 +3,7 @@
 //! Instances hash to shards. A shard is one future on one thread: it owns its live instances, and drives each as load → turn → commit →
 //! effects until nothing is left to do. Must never: keep a task, a thread or a timer for an instance that sleeps, or do I/O but through ports.
 
+mod caution;
 mod client;
 mod drive;
 mod effects;
@@ -27,7 +28,7 @@ use crate::ids::{CommitId, Incarnation, InstanceId, MessageId};
 use crate::machine::TurnFault;
 use crate::message::Message;
 use crate::payload::Payload;
-use crate::ports::{AlarmKey, Alarms, Clock, Commit, CommitOutcome, Dispatch, Entropy, ReusePolicy, Store, StoreError, TurnGuard, Wake};
+use crate::ports::{AlarmKey, Alarms, Clock, Commit, CommitOutcome, Dispatch, Entropy, FirstTurn, ReusePolicy, Store, StoreError, TurnGuard, Wake};
 
 /// The adapters that an engine runs on.
 #[derive(Clone)]
@@ -101,6 +102,7 @@ pub(crate) struct Shared {
     pub owner: u64,
     routes: RwLock<Vec<Route>>,
     pub watchers: Watchers,
+    caution: caution::Caution,
     stopping: AtomicBool,
 }
 
@@ -129,6 +131,7 @@ impl Engine {
             owner: u64::from_be_bytes(owner),
             routes: RwLock::new(Vec::new()),
             watchers: Watchers::default(),
+            caution: caution::Caution::default(),
             stopping: AtomicBool::new(false),
         });
         let engine = Self { shared };
@@ -200,6 +203,12 @@ impl Engine {
         }
         shared.watchers.notify(instance);
         Ok(())
+    }
+
+    /// The last process died in this first turn: starts like it are stored before they are run, so that a client that repeats one does not
+    /// end this process too. See [`TurnGuard::enter_first`].
+    pub fn store_first(&self, died: FirstTurn) {
+        self.shared.caution.mark(died);
     }
 
     /// Which shard an instance belongs to.
