@@ -20,6 +20,8 @@
 
 mod alarms;
 mod host;
+mod pace;
+mod restart;
 mod runtime;
 mod secret;
 mod server;

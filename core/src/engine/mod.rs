@@ -12,6 +12,7 @@ mod shard;
 mod slot;
 mod start;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -68,6 +69,9 @@ impl Default for EngineConfig {
     }
 }
 
+/// What somebody wants kept while an instance is driven, and dropped after that.
+pub(crate) type Hold = Box<dyn Any + Send>;
+
 /// What clients and ports ask of a shard.
 pub(crate) enum Ask {
     /// Start an instance.
@@ -75,7 +79,7 @@ pub(crate) enum Ask {
     /// Deliver a message, and drive.
     Send { instance: InstanceId, message: Message, reply: oneshot::Sender<Result<(), ClientError>> },
     /// Look at the instance: something is due, or stands in its inbox.
-    Look { instance: InstanceId, inbox: bool },
+    Look { instance: InstanceId, inbox: bool, hold: Option<Hold> },
     /// Forget what is in memory of the instance.
     Forget { instance: InstanceId },
     /// Finish what is under way, begin nothing new, and end.
@@ -173,6 +177,12 @@ impl Engine {
         self.shared.look(instance, inbox);
     }
 
+    /// The same; `hold` is kept until what the instance had to do just now is done (activities run on), and dropped then. So a host can
+    /// bound how many instances it has under way at a time.
+    pub fn look_holding(&self, instance: &InstanceId, inbox: bool, hold: Box<dyn Any + Send>) {
+        self.shared.ask(instance, Ask::Look { instance: instance.clone(), inbox, hold: Some(hold) });
+    }
+
     /// Records a fault from outside of a turn: the host found that user code of this life does not come back, or took the process with it.
     /// History is untouched; the instance is tried again as the fault's kind says.
     ///
@@ -252,7 +262,7 @@ impl Shared {
     }
 
     pub fn look(&self, instance: &InstanceId, inbox: bool) {
-        self.ask(instance, Ask::Look { instance: instance.clone(), inbox });
+        self.ask(instance, Ask::Look { instance: instance.clone(), inbox, hold: None });
     }
 
     pub fn is_stopping(&self) -> bool {
