@@ -102,8 +102,8 @@ impl Fuzz<'_> {
             // It has ended in time, and the answer does not say which it was.
             ("post", 200) if parts.iter().any(|(name, _)| *name == "name") => self.model.instances = self.stored(),
             // As the description says: refused for its polling interval, and started.
-            ("post", 400) if json["Message"].as_str().is_some_and(|why| why.contains("has been started all the same")) => {
-                self.model.instances.extend(json["Message"].as_str().and_then(|why| why.split('`').nth(1)).map(str::to_owned));
+            ("post", 400) if json["ExceptionMessage"].as_str().is_some_and(|why| why.contains("has been started all the same")) => {
+                self.model.instances.extend(json["ExceptionMessage"].as_str().and_then(|why| why.split('`').nth(1)).map(str::to_owned));
             }
             ("delete", 200) => match part("instance") {
                 Some(instance) => {
