@@ -6,7 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{Folder, Http, PATIENCE, Server, misbehaving, output_of, wait_for, wait_where};
+use support::{Folder, Http, PATIENCE, Server, misbehaving, output_of, template, wait_for, wait_where};
 
 /// An answer that does not depend on user code comes within this time: two seconds for the turn, the rest for a slow machine.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(3_500);
@@ -128,6 +128,48 @@ fn an_orchestrator_that_panics_is_tried_again_a_second_later() {
     http.start("panics", "it", "\"start\"");
     let shown = wait_where(&mut http, "it", "to be tried again", |shown| shown["fault"]["tries"].as_u64() >= Some(2));
     assert!(!shown["fault"]["nextTry"].is_null(), "{shown}");
+}
+
+#[test]
+fn the_doctor_names_each_instance_that_cannot_go_on_and_why() {
+    let folder = Folder::new();
+    let server = serve(&folder, "broken");
+    let mut http = server.http();
+    for orchestrator in ["panics", "calls_without_end", "sleeps_elsewhere"] {
+        http.start(orchestrator, &format!("it-{orchestrator}"), "\"start\"");
+        wait_where(&mut http, &format!("it-{orchestrator}"), "to show its fault", |shown| !shown["fault"].is_null());
+    }
+    http.start("base_orchestrator", "beside", "{}");
+    let doctor = |args: &[&str]| {
+        let mut doctor = std::process::Command::new(template());
+        let ran = doctor.arg("doctor").args(args).args(["--url", &format!("http://{}", server.address)]).env_remove("DURABLE_KEY").output().unwrap();
+        (ran.status.code(), String::from_utf8(ran.stdout).unwrap())
+    };
+    let (code, text) = doctor(&[]);
+    assert_eq!(code, Some(1), "{text}");
+    for part in [
+        "instances at work or asleep: 4",
+        "3 with a fault:",
+        "it-panics  panics  Panic (tried again at ",
+        "the till is empty",
+        "it-calls_without_end  calls_without_end  Limit (tried again at ",
+        "it-sleeps_elsewhere  sleeps_elsewhere  ForeignWaker (tried again at ",
+        "terminate ID",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    assert!(!text.contains("beside"), "{text}");
+    let (code, json) = doctor(&["--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let found: Vec<&str> = json.as_array().unwrap().iter().map(|item| item["fault"]["kind"].as_str().unwrap()).collect();
+    assert_eq!((code, found), (Some(1), vec!["Panic", "Limit", "ForeignWaker"]));
+
+    // What is ended is none of its business any more.
+    for orchestrator in ["panics", "calls_without_end", "sleeps_elsewhere"] {
+        http.post(&format!("/durabletask/instances/it-{orchestrator}/terminate"), "").expect(202);
+        wait_where(&mut http, &format!("it-{orchestrator}"), "to end", |shown| shown["runtimeStatus"] == "Terminated");
+    }
+    assert_eq!(doctor(&["--json"]), (Some(0), "[]\n".to_owned()));
 }
 
 #[test]

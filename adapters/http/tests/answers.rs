@@ -100,11 +100,16 @@ async fn a_start_that_is_refused() {
     let not_json = exception(400, "Invalid JSON content", "EOF while parsing an object at line 1 column 1", "Newtonsoft.Json.JsonReaderException");
     assert_eq!(post(&server, "orchestrators/hello", "{").await, not_json);
     assert_eq!(post(&server, "orchestrators/hello/used", "").await, message(409, "An Orchestration instance with the status Running already exists."));
-    for (id, why) in [("@counter@1", "@"), ("a%5Cb", "\\\\"), ("a%23b", "#"), ("a%3Fb", "?"), ("a%0Ab", "control")] {
-        let answer = server.post(&at(&format!("orchestrators/hello/{id}")), "").await;
-        let said = answer.json()["ExceptionMessage"].as_str().unwrap().to_owned();
-        assert!(said.contains(why.trim_start_matches('\\')), "{id}: {said}");
-        assert_eq!(answer.exact(), argument(&said.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")), "{id}");
+    let forbidden = |c: &str| format!("an instance id must not hold {c}: no / \\\\ ? # and no control characters");
+    for (id, why) in [
+        ("@counter@1", "an instance id must not begin with '@': those ids are kept for entities".to_owned()),
+        ("a%5Cb", forbidden(r"'\\\\'")),
+        ("a%23b", forbidden("'#'")),
+        ("a%3Fb", forbidden("'?'")),
+        ("a%0Ab", forbidden(r"'\\n'")),
+        (&"i".repeat(257), "an instance id has at most 256 characters, this one has 257".to_owned()),
+    ] {
+        assert_eq!(post(&server, &format!("orchestrators/hello/{id}"), "").await, argument(&why), "{id}");
     }
     let large = server.post(&at("orchestrators/hello"), vec![b' '; limits::PAYLOAD_BYTES + 1]).await;
     assert_eq!(large.exact(), message(413, "The body is larger than the 16777216 bytes that are allowed: send a reference to the data."));

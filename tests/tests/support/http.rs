@@ -38,11 +38,19 @@ impl Answer {
 pub struct Http {
     address: SocketAddr,
     connection: Option<BufReader<TcpStream>>,
+    /// A header line, if the server asks for a key.
+    key: String,
 }
 
 impl Http {
     pub const fn new(address: SocketAddr) -> Self {
-        Self { address, connection: None }
+        Self { address, connection: None, key: String::new() }
+    }
+
+    /// The same client, which sends a key with every request.
+    pub fn with_key(mut self, key: &str) -> Self {
+        self.key = format!("x-functions-key: {key}\r\n");
+        self
     }
 
     /// One request. An error says nothing about whether it was carried out.
@@ -56,7 +64,7 @@ impl Http {
                 BufReader::new(stream)
             }
         };
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{}", self.address, self.key);
         if let Some(body) = body {
             request.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
         } else {
