@@ -44,7 +44,7 @@ pub use failure::{BoxError, Error, Failure, KIND_PANIC, KIND_PAYLOAD, KIND_TIMEO
 pub use futures_util::future::{join, join3, join4, join5, try_join, try_join3, try_join4, try_join5};
 pub use ids::InstanceId;
 pub use orchestrator::{Next, Orchestrator};
-pub use payload::{Payload, PayloadCodec, PayloadError, PlainJson};
+pub use payload::{Payload, PayloadCodec, PayloadError, PlainJson, json_depth};
 pub use retry::RetryPolicy;
 pub use time::Timestamp;
 pub use typed_client::{InstanceHandle, RunError};

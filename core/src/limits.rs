@@ -11,6 +11,13 @@ pub const CUSTOM_STATUS_UTF16_BYTES: usize = 16 * 1024;
 /// Largest payload (input, output, event data) in stored form. Larger ones are refused where they enter: 413 at the wire.
 pub const PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
 
+/// How deep arrays and objects may be nested in a value that code makes: an output, an activity's input, a custom status. Readers of JSON
+/// commonly stop at 128, and answers show a value inside a list of objects.
+pub const PAYLOAD_DEPTH: usize = 124;
+
+/// How deep they may be nested in what comes from outside: a little less, so that code may wrap what it was sent.
+pub const INPUT_DEPTH: usize = 120;
+
 /// Messages that one turn takes at most: keeps a commit small enough for every store's transaction.
 pub const MESSAGES_PER_TURN: usize = 64;
 

@@ -122,12 +122,38 @@ impl PayloadCodec for PlainJson {
 /// Writes a value through the codec. `what` names it in errors.
 pub(crate) fn encode<T: Serialize + ?Sized>(codec: &dyn PayloadCodec, value: &T, what: &str) -> Result<Payload, PayloadError> {
     let text = serde_json::to_vec(value).map_err(|e| PayloadError::Encode { what: what.to_owned(), why: e.to_string() })?;
+    let depth = json_depth(&text);
+    if depth > limits::PAYLOAD_DEPTH {
+        let why = format!("it is nested {depth} deep, more than the {} that are allowed: readers of JSON would give up on it", limits::PAYLOAD_DEPTH);
+        return Err(PayloadError::Encode { what: what.to_owned(), why });
+    }
     let stored = codec.encode(text.into()).map_err(|why| PayloadError::Encode { what: what.to_owned(), why })?;
     if stored.len() > limits::PAYLOAD_BYTES {
         let why = format!("it has {} bytes, more than the {} that are allowed", stored.len(), limits::PAYLOAD_BYTES);
         return Err(PayloadError::Encode { what: what.to_owned(), why });
     }
     Ok(Payload(stored))
+}
+
+/// How deep arrays and objects are nested in what is known to be JSON.
+#[must_use]
+pub fn json_depth(json: &[u8]) -> usize {
+    let (mut now, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                now += 1;
+                deepest = deepest.max(now);
+            }
+            b']' | b'}' if !in_string => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// Reads a value through the codec. `what` names it in errors.
@@ -164,5 +190,17 @@ mod tests {
         assert_eq!(read::<Option<u8>>("\"\"").unwrap(), None);
         assert_eq!(read::<Option<u8>>("\"7\"").unwrap(), Some(7));
         assert!(read::<u8>("\"x\"").unwrap_err().to_string().contains("does not fit"));
+    }
+
+    fn nested(depth: usize) -> serde_json::Value {
+        (0..depth).fold(serde_json::Value::Null, |inner, _| serde_json::json!([inner]))
+    }
+
+    #[test]
+    fn a_value_that_readers_would_give_up_on_is_not_written() {
+        assert_eq!(json_depth(br#"{"a[{\"[\\": [1, {"b": "]["}], "c": [[]]}"#), 3);
+        assert!(encode(&PlainJson, &nested(limits::PAYLOAD_DEPTH), "x").is_ok());
+        let refused = encode(&PlainJson, &nested(limits::PAYLOAD_DEPTH + 1), "the output").unwrap_err().to_string();
+        assert!(refused.starts_with("the output cannot be stored: it is nested 125 deep"), "{refused}");
     }
 }

@@ -29,7 +29,8 @@ pub struct BaseOutput {
 
 /// Logs the message, sleeps until somebody raises the event, logs what came with it.
 ///
-/// The input may be left out altogether: that is why it is an `Option`. The event may carry any JSON.
+/// The input may be left out altogether: that is why it is an `Option`. The event may carry any JSON, and is reported as it was sent: a string
+/// that holds JSON stays that string, as nobody can tell whether its sender meant it so.
 #[durable::orchestrator]
 pub async fn base_orchestrator(ctx: Context, input: Option<BaseInput>) -> Result<BaseOutput, Error> {
     let input = input.unwrap_or_default();

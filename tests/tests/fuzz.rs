@@ -19,7 +19,7 @@ use fuzzing::ask::{Ask, Body, Maker};
 use fuzzing::schema::violation;
 use fuzzing::wire::{Answer, send};
 use serde_json::Value;
-use support::{Folder, Random, Server, template};
+use support::{Folder, Http, Random, Server, template};
 
 /// How long it runs if nobody says.
 const SECONDS: u64 = 10;
@@ -27,6 +27,8 @@ const SECONDS: u64 = 10;
 const LONGEST: Duration = Duration::from_secs(90);
 /// So many requests carry out every operation at least once, on a slow machine too.
 const AT_LEAST: u64 = 5_000;
+/// The key of the server that asks for one.
+const KEY: &str = "key-0123456789abcdefghijklmnopqrs";
 /// Requests between two looks at the server as a whole.
 const LOOK_AFTER: u64 = 500;
 
@@ -79,6 +81,7 @@ struct Model {
 }
 
 struct Fuzz<'a> {
+    key: Option<&'static str>,
     server: &'a Server,
     document: &'a Value,
     operations: Vec<(String, String)>,
@@ -102,8 +105,8 @@ impl Fuzz<'_> {
             // It has ended in time, and the answer does not say which it was.
             ("post", 200) if parts.iter().any(|(name, _)| *name == "name") => self.model.instances = self.stored(),
             // As the description says: refused for its polling interval, and started.
-            ("post", 400) if json["Message"].as_str().is_some_and(|why| why.contains("has been started all the same")) => {
-                self.model.instances.extend(json["Message"].as_str().and_then(|why| why.split('`').nth(1)).map(str::to_owned));
+            ("post", 400) if json["ExceptionMessage"].as_str().is_some_and(|why| why.contains("has been started all the same")) => {
+                self.model.instances.extend(json["ExceptionMessage"].as_str().and_then(|why| why.split('`').nth(1)).map(str::to_owned));
             }
             ("delete", 200) => match part("instance") {
                 Some(instance) => {
@@ -132,8 +135,18 @@ impl Fuzz<'_> {
         }
         // Signed URLs are used from any page.
         let signed = decode(&ask.path).trim_matches('/').to_ascii_lowercase().starts_with("api/events/");
-        if ask.foreign && !(signed && code != 403) {
+        // Under a key a server answers to any name, and to any page.
+        if ask.foreign && self.key.is_none() && !(signed && code != 403) {
             return if code == 403 { Ok(json) } else { Err(format!("a request from elsewhere is not refused with 403: {}", shown())) };
+        }
+        let public = operation.is_some_and(|(_, template)| matches!(template, "/" | "/healthz") || template.starts_with("/api/events/"));
+        if !ask.opens && !public {
+            // Whatever else is wrong with it, and wherever it leads.
+            let known = code == 401 || (signed && code == 405);
+            return if known { Ok(Value::Null) } else { Err(format!("a request without the key is not refused with 401: {}", shown())) };
+        }
+        if code == 401 {
+            return Err(format!("a request that carries the key, or needs none, is refused: {}", shown()));
         }
         let Some((method, template)) = operation else {
             // Signed URLs say which method they take.
@@ -173,13 +186,18 @@ impl Fuzz<'_> {
         Ok(json)
     }
 
+    fn http(&self) -> Http {
+        http(self.server, self.key)
+    }
+
     /// The ids of all instances that the server has.
     fn stored(&self) -> BTreeSet<String> {
         let (mut all, mut token) = (BTreeSet::new(), String::new());
         loop {
-            let headers = vec![("Host".to_owned(), b"localhost".to_vec()), ("x-ms-continuation-token".to_owned(), token.into_bytes())];
+            let mut headers = vec![("Host".to_owned(), b"localhost".to_vec()), ("x-ms-continuation-token".to_owned(), token.into_bytes())];
+            headers.extend(self.key.map(|key| ("x-functions-key".to_owned(), key.into())));
             let (method, path, query) = ("GET".to_owned(), "/durabletask/instances".to_owned(), "top=500&showInput=false".to_owned());
-            let answer = send(self.server.address, &Ask { method, path, query, headers, body: Body::None, foreign: false }).expect("a list");
+            let answer = send(self.server.address, &Ask { method, path, query, headers, body: Body::None, foreign: false, opens: true }).expect("a list");
             assert_eq!(answer.code, 200, "the list of instances");
             let rows: Vec<Value> = serde_json::from_slice(&answer.body).expect("a list");
             all.extend(rows.iter().filter_map(|row| row["instanceId"].as_str().map(str::to_owned)));
@@ -192,7 +210,7 @@ impl Fuzz<'_> {
 
     /// The server is well, and has exactly what it has accepted.
     fn look(&self) {
-        let mut http = self.server.http();
+        let mut http = self.http();
         assert_eq!(http.get("/healthz").code, 200, "the health check");
         let stored = self.stored();
         let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>();
@@ -209,7 +227,7 @@ impl Fuzz<'_> {
 
     /// No event that was refused stands in a history.
     fn look_for_refused_events(&self) {
-        let mut http = self.server.http();
+        let mut http = self.http();
         let plain = self.model.instances.iter().filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
         for instance in plain {
             let history = http.history(instance);
@@ -221,23 +239,28 @@ impl Fuzz<'_> {
     }
 }
 
-#[test]
-fn whatever_is_asked_the_answer_is_one_that_the_description_has() {
+fn http(server: &Server, key: Option<&'static str>) -> Http {
+    let http = server.http();
+    if let Some(key) = key { http.with_key(key) } else { http }
+}
+
+/// Sends random requests for so long, and until so many were sent; `every` has it go on until every operation has been carried out.
+fn run(key: Option<&'static str>, run_for: Duration, at_least: u64, every: bool) {
     let seed = number("DURABLE_FUZZ_SEED").unwrap_or_else(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |d| d.as_secs()));
-    let run_for = Duration::from_secs(number("DURABLE_FUZZ_SECONDS").unwrap_or(SECONDS));
     println!("DURABLE_FUZZ_SEED={seed}");
     let folder = Folder::new();
-    let server = folder.serve(template());
-    let document = server.http().get("/openapi.json").expect(200).json();
+    let launch = folder.launch(template());
+    let server = if let Some(key) = key { launch.env("DURABLE_KEY", key) } else { launch }.start();
+    let document = http(&server, key).get("/openapi.json").expect(200).json();
     let paths = document["paths"].as_object().expect("paths");
     let operations = paths.iter().flat_map(|(path, item)| item.as_object().into_iter().flatten().map(|(method, _)| (method.clone(), path.clone())));
     let operations: Vec<(String, String)> = operations.collect();
     let host = format!("localhost:{}", server.address.port());
-    let mut maker = Maker { random: Random::new(seed), document: &document, operations: operations.clone(), host, made: 0 };
-    let mut fuzz = Fuzz { server: &server, document: &document, operations, model: Model::default(), seen: BTreeSet::new() };
+    let mut maker = Maker { random: Random::new(seed), document: &document, operations: operations.clone(), host, key, made: 0 };
+    let mut fuzz = Fuzz { key, server: &server, document: &document, operations, model: Model::default(), seen: BTreeSet::new() };
     let begun = Instant::now();
     // Requests that are all refused would show nothing: it goes on until every operation has been carried out, within a limit.
-    while begun.elapsed() < run_for || maker.made < AT_LEAST || (begun.elapsed() < LONGEST && !fuzz.never_carried_out().is_empty()) {
+    while begun.elapsed() < run_for || maker.made < at_least || (every && begun.elapsed() < LONGEST && !fuzz.never_carried_out().is_empty()) {
         let ask = maker.ask();
         if let Err(why) = fuzz.step(&ask) {
             panic!("DURABLE_FUZZ_SEED={seed}, request {}: {why}\n{ask}\n{}", maker.made, folder.log());
@@ -250,6 +273,26 @@ fn whatever_is_asked_the_answer_is_one_that_the_description_has() {
     fuzz.look_for_refused_events();
     let log = folder.log();
     assert!(!log.contains("panicked"), "the server has panicked:\n{log}");
+    assert!(key.is_none_or(|key| !log.contains(key)), "the key is in the log:\n{log}");
     println!("{} requests, {} instances, {} kinds of answers: {:?}", maker.made, fuzz.model.instances.len(), fuzz.seen.len(), fuzz.seen);
-    assert_eq!(fuzz.never_carried_out(), Vec::<String>::new(), "operations that were never carried out");
+    if every {
+        assert_eq!(fuzz.never_carried_out(), Vec::<String>::new(), "operations that were never carried out");
+    }
+    if key.is_some() {
+        assert!(!fuzz.model.instances.is_empty() && fuzz.seen.iter().any(|(_, code)| *code == 401), "both have to be seen: the key, and none");
+    }
+}
+
+fn seconds() -> Duration {
+    Duration::from_secs(number("DURABLE_FUZZ_SECONDS").unwrap_or(SECONDS))
+}
+
+#[test]
+fn whatever_is_asked_the_answer_is_one_that_the_description_has() {
+    run(None, seconds(), AT_LEAST, true);
+}
+
+#[test]
+fn whatever_is_asked_of_a_server_with_a_key_nothing_is_answered_or_stored_without_it() {
+    run(Some(KEY), seconds() / 2, AT_LEAST / 2, false);
 }

@@ -6,7 +6,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{Folder, Http, PATIENCE, Server, misbehaving, output_of, wait_for, wait_where};
+use support::{Folder, Http, PATIENCE, Server, misbehaving, output_of, template, wait_for, wait_where};
 
 /// An answer that does not depend on user code comes within this time: two seconds for the turn, the rest for a slow machine.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_millis(3_500);
@@ -131,6 +131,48 @@ fn an_orchestrator_that_panics_is_tried_again_a_second_later() {
 }
 
 #[test]
+fn the_doctor_names_each_instance_that_cannot_go_on_and_why() {
+    let folder = Folder::new();
+    let server = serve(&folder, "broken");
+    let mut http = server.http();
+    for orchestrator in ["panics", "calls_without_end", "sleeps_elsewhere"] {
+        http.start(orchestrator, &format!("it-{orchestrator}"), "\"start\"");
+        wait_where(&mut http, &format!("it-{orchestrator}"), "to show its fault", |shown| !shown["fault"].is_null());
+    }
+    http.start("base_orchestrator", "beside", "{}");
+    let doctor = |args: &[&str]| {
+        let mut doctor = std::process::Command::new(template());
+        let ran = doctor.arg("doctor").args(args).args(["--url", &format!("http://{}", server.address)]).env_remove("DURABLE_KEY").output().unwrap();
+        (ran.status.code(), String::from_utf8(ran.stdout).unwrap())
+    };
+    let (code, text) = doctor(&[]);
+    assert_eq!(code, Some(1), "{text}");
+    for part in [
+        "instances at work or asleep: 4",
+        "3 with a fault:",
+        "it-panics  panics  Panic (tried again at ",
+        "the till is empty",
+        "it-calls_without_end  calls_without_end  Limit (tried again at ",
+        "it-sleeps_elsewhere  sleeps_elsewhere  ForeignWaker (tried again at ",
+        "terminate ID",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    assert!(!text.contains("beside"), "{text}");
+    let (code, json) = doctor(&["--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let found: Vec<&str> = json.as_array().unwrap().iter().map(|item| item["fault"]["kind"].as_str().unwrap()).collect();
+    assert_eq!((code, found), (Some(1), vec!["Panic", "Limit", "ForeignWaker"]));
+
+    // What is ended is none of its business any more.
+    for orchestrator in ["panics", "calls_without_end", "sleeps_elsewhere"] {
+        http.post(&format!("/durabletask/instances/it-{orchestrator}/terminate"), "").expect(202);
+        wait_where(&mut http, &format!("it-{orchestrator}"), "to end", |shown| shown["runtimeStatus"] == "Terminated");
+    }
+    assert_eq!(doctor(&["--json"]), (Some(0), "[]\n".to_owned()));
+}
+
+#[test]
 fn a_renamed_activity_is_a_fault_that_names_both_and_the_build_that_matches_goes_on() {
     let folder = Folder::new();
     let server = serve(&folder, "first");
@@ -225,16 +267,57 @@ fn a_stack_overflow_that_goes_on_overflowing_is_tried_less_and_less_often() {
     }
 }
 
+/// A start that ends the process: it is not acknowledged.
+fn start_that_kills(server: &mut Server, instance: &str) {
+    assert!(server.http().request("POST", &format!("/api/orchestrators/overflows/{instance}"), Some("\"start\"")).is_err());
+    assert!(!server.wait_for_end().success());
+}
+
 #[test]
 fn a_start_that_overflows_the_stack_is_not_acknowledged_and_leaves_nothing_behind() {
     let folder = Folder::new();
-    let mut server = serve(&folder, "broken");
-    assert!(server.http().request("POST", "/api/orchestrators/overflows/it", Some("\"start\"")).is_err());
-    server.wait_for_end();
+    start_that_kills(&mut serve(&folder, "broken"), "it");
     let server = serve(&folder, "broken");
     let mut http = server.http();
     assert_eq!(http.get("/api/orchestrators/it/status").code, 404);
     others_go_on(&mut http, "after");
+}
+
+#[test]
+fn a_start_that_overflowed_the_stack_is_stored_when_it_is_repeated_and_ends_the_process_less_and_less_often() {
+    let folder = Folder::new();
+    start_that_kills(&mut serve(&folder, "broken"), "it");
+
+    // What is repeated is acknowledged, and tried again by itself.
+    let mut server = serve(&folder, "broken");
+    server.http().start("overflows", "it", "\"start\"");
+    assert!(!server.wait_for_end().success());
+
+    // The next process knows that it died of a first turn, and of whose: only starts of that orchestrator are stored before they are run.
+    let server = serve(&folder, "broken");
+    let mut http = server.http();
+    http.start("overflows", "another", "\"event\"");
+    let shown = http.status("another");
+    assert_eq!((shown["fault"]["kind"].as_str(), shown["fault"]["tries"].as_u64()), (Some("Abort"), Some(1)), "{shown}");
+    assert!(shown["fault"]["message"].as_str().unwrap().contains("first turn") && shown["fault"]["nextTry"].is_string(), "{shown}");
+    let shown = http.status("it");
+    assert_eq!((shown["fault"]["kind"].as_str(), shown["fault"]["tries"].as_u64()), (Some("Abort"), Some(2)), "{shown}");
+    http.start("base_orchestrator", "beside", "{}");
+    assert_eq!(http.status("beside")["fault"], Value::Null);
+    server.kill();
+
+    // Another build is trusted at once, and all of them go on with it.
+    let server = serve(&folder, "fixed");
+    let mut http = server.http();
+    http.start("overflows", "third", "\"start\"");
+    assert_eq!(http.status("third")["fault"], Value::Null);
+    for instance in ["it", "another", "third"] {
+        http.raise(instance, "Now", "1");
+        http.raise(instance, "Go", "\"the event\"");
+    }
+    for instance in ["it", "another", "third"] {
+        assert_eq!(output_of(&mut http, instance), "went on with the event");
+    }
 }
 
 #[test]

@@ -6,4 +6,4 @@ mod ports;
 mod watchdog;
 
 pub use ports::{Activities, NoWake, SystemClock, SystemEntropy, attempt, build_of_this_program};
-pub use watchdog::{Running, Watchdog};
+pub use watchdog::{Running, Suspect, Watchdog};

@@ -1,7 +1,7 @@
 //! Watches turns from outside: one that does not come back loses its shard; one that takes the process with it is found at the next start.
 //!
 //! Before user code runs, the instance is noted in the *suspects* file (a positioned write, not synced: the page cache survives the death of
-//! a process). The watching thread sleeps for ever while no turn runs. Must never: wake up while everything sleeps.
+//! a process), and what its first turn is known by if it has no history: it may not be stored. The watching thread sleeps for ever while no turn runs. Must never: wake up while everything sleeps.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -12,11 +12,25 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use durable::ids::Incarnation;
-use durable::ports::TurnGuard;
+use durable::ports::{FirstTurn, TurnGuard};
 use durable::{InstanceId, limits};
 
-/// Bytes of a shard's entry: a length, the incarnation, and an id of at most 256 characters.
-const ENTRY: usize = 2 + 8 + limits::INSTANCE_ID_CHARS * 4;
+/// Bytes of a shard's entry: a length, the incarnation, an id of at most 256 characters, and the two marks of a first turn.
+const ENTRY: usize = 2 + 8 + limits::INSTANCE_ID_CHARS * 4 + MARKS;
+
+/// Bytes of the marks of a first turn; all zero for another turn.
+const MARKS: usize = 16;
+
+/// Whose user code ran when a process died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspect {
+    /// The instance. It is not stored, if that was its first turn.
+    pub instance: InstanceId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// What its first turn is known by, if it was that.
+    pub first: Option<FirstTurn>,
+}
 
 /// How often the thread looks while turns run.
 const LOOK: Duration = Duration::from_secs(1);
@@ -49,7 +63,7 @@ impl std::fmt::Debug for Watchdog {
 
 impl Watchdog {
     /// Opens the suspects file, and gives what a process that died in user code left there. It stays there until [`Watchdog::clear`].
-    pub fn open(path: &Path, shards: usize) -> (Arc<Self>, Vec<(InstanceId, Incarnation)>) {
+    pub fn open(path: &Path, shards: usize) -> (Arc<Self>, Vec<Suspect>) {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let mut left = Vec::new();
         let suspects = match file {
@@ -123,6 +137,17 @@ impl Watchdog {
         }
     }
 
+    /// Notes whose user code is about to run.
+    fn begin(&self, shard: usize, instance: &InstanceId, incarnation: Incarnation, first: Option<FirstTurn>) {
+        self.note(shard, &entry_of(instance, incarnation, first));
+        if let Some(mut running) = self.shard(shard) {
+            *running = Some(Running { instance: instance.clone(), incarnation, since: Instant::now() });
+        }
+        if self.parked.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
     fn note(&self, shard: usize, entry: &[u8]) {
         if let Some(file) = &self.suspects {
             // Best effort: without it, only a death of the process in user code is not attributed.
@@ -133,19 +158,11 @@ impl Watchdog {
 
 impl TurnGuard for Watchdog {
     fn enter(&self, shard: usize, instance: &InstanceId, incarnation: Incarnation, _revision: u64) {
-        let id = instance.as_str().as_bytes();
-        let length = u16::try_from(id.len()).unwrap_or(0);
-        let mut entry = Vec::with_capacity(10 + id.len());
-        entry.extend_from_slice(&length.to_le_bytes());
-        entry.extend_from_slice(&incarnation.0);
-        entry.extend_from_slice(id);
-        self.note(shard, &entry);
-        if let Some(mut running) = self.shard(shard) {
-            *running = Some(Running { instance: instance.clone(), incarnation, since: Instant::now() });
-        }
-        if self.parked.swap(false, Ordering::SeqCst) {
-            self.wake();
-        }
+        self.begin(shard, instance, incarnation, None);
+    }
+
+    fn enter_first(&self, shard: usize, instance: &InstanceId, incarnation: Incarnation, mark: FirstTurn) {
+        self.begin(shard, instance, incarnation, Some(mark));
     }
 
     fn leave(&self, shard: usize) {
@@ -156,7 +173,20 @@ impl TurnGuard for Watchdog {
     }
 }
 
-fn read_suspects(file: &File) -> Vec<(InstanceId, Incarnation)> {
+fn entry_of(instance: &InstanceId, incarnation: Incarnation, first: Option<FirstTurn>) -> Vec<u8> {
+    let id = instance.as_str().as_bytes();
+    let length = u16::try_from(id.len()).unwrap_or(0);
+    let mut entry = Vec::with_capacity(10 + id.len() + MARKS);
+    entry.extend_from_slice(&length.to_le_bytes());
+    entry.extend_from_slice(&incarnation.0);
+    entry.extend_from_slice(id);
+    let (orchestrator, start) = first.map_or((0, 0), |first| (first.orchestrator, first.start));
+    entry.extend_from_slice(&orchestrator.to_le_bytes());
+    entry.extend_from_slice(&start.to_le_bytes());
+    entry
+}
+
+fn read_suspects(file: &File) -> Vec<Suspect> {
     let length = file.metadata().map_or(0, |m| usize::try_from(m.len()).unwrap_or(0));
     let mut suspects = Vec::new();
     let mut entry = vec![0; ENTRY];
@@ -164,21 +194,22 @@ fn read_suspects(file: &File) -> Vec<(InstanceId, Incarnation)> {
         entry.fill(0);
         // The last entry may be short; what is missing is zero.
         let _ = file.read_at(&mut entry, (shard * ENTRY) as u64);
-        if let Some(suspect) = read_entry(&entry) {
-            suspects.push(suspect);
-        }
+        suspects.extend(read_entry(&entry));
     }
     suspects
 }
 
-fn read_entry(entry: &[u8]) -> Option<(InstanceId, Incarnation)> {
+fn read_entry(entry: &[u8]) -> Option<Suspect> {
     let length = usize::from(u16::from_le_bytes(entry.get(..2)?.try_into().ok()?));
     if length == 0 {
         return None;
     }
     let incarnation = Incarnation(entry.get(2..10)?.try_into().ok()?);
-    let id = std::str::from_utf8(entry.get(10..10 + length)?).ok()?;
-    InstanceId::new(id).ok().map(|id| (id, incarnation))
+    let marks = 10 + length;
+    let instance = InstanceId::new(std::str::from_utf8(entry.get(10..marks)?).ok()?).ok()?;
+    let mark = |at: usize| Some(u64::from_le_bytes(entry.get(at..at + 8)?.try_into().ok()?));
+    let first = FirstTurn { orchestrator: mark(marks)?, start: mark(marks + 8)? };
+    Some(Suspect { instance, incarnation, first: Some(first).filter(|first| (first.orchestrator, first.start) != (0, 0)) })
 }
 
 #[cfg(test)]
@@ -199,10 +230,33 @@ mod tests {
         drop(watchdog);
         for _ in 0..2 {
             let (watchdog, left) = Watchdog::open(&path, 3);
-            assert_eq!(left, [(id("died"), Incarnation([2; 8]))], "also if the next process dies before it has recorded that");
+            assert_eq!(
+                left,
+                [Suspect { instance: id("died"), incarnation: Incarnation([2; 8]), first: None }],
+                "also if the next process dies before it has recorded that"
+            );
             drop(watchdog);
         }
         Watchdog::open(&path, 3).0.clear();
         assert!(Watchdog::open(&path, 3).1.is_empty());
+    }
+
+    #[test]
+    fn a_first_turn_is_noted_with_its_marks_and_a_later_one_without() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("suspects");
+        let id = InstanceId::new("é".repeat(limits::INSTANCE_ID_CHARS)).unwrap();
+        let mark = FirstTurn { orchestrator: 7, start: u64::MAX };
+        let (watchdog, _) = Watchdog::open(&path, 2);
+        watchdog.clear();
+        for shard in [0, 1] {
+            watchdog.enter_first(shard, &id, Incarnation([1; 8]), mark);
+        }
+        watchdog.leave(0);
+        watchdog.enter(0, &id, Incarnation([1; 8]), 1);
+        drop(watchdog);
+        let left = Watchdog::open(&path, 2).1;
+        assert_eq!(left.iter().map(|suspect| suspect.first).collect::<Vec<_>>(), [None, Some(mark)]);
+        assert!(left.iter().all(|suspect| suspect.instance == id));
     }
 }

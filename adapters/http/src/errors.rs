@@ -14,6 +14,7 @@ use crate::route::Face;
 
 /// Seconds after which a request that met a busy or stopping server may be sent again.
 const RETRY_AFTER: &str = "1";
+const ARGUMENTS_WRONG: &str = "One or more of the arguments submitted is incorrect";
 const SOMETHING_WRONG: &str = "Something went wrong while processing your request";
 
 /// Why a request was not done.
@@ -61,8 +62,8 @@ impl Refused {
             Self::Client(error) => client(error, face),
             Self::NoInstance(id) => unless_management(face, StatusCode::NOT_FOUND, &format!("there is no instance `{id}`")),
             Self::NoInstanceToRewind(id) => text(face, StatusCode::NOT_FOUND, &ClientError::NotFound(id).to_string()),
-            Self::NoInstanceToRestart(id) => bad(&format!("there is no instance `{id}` to restart")),
-            Self::Argument(why) => bad(&why),
+            Self::NoInstanceToRestart(id) => bad(face, &format!("there is no instance `{id}` to restart")),
+            Self::Argument(why) => bad(face, &why),
             Self::EventUrl(EventUrlRefused::Forged) => answer::message(StatusCode::FORBIDDEN, "The signature does not fit this URL."),
             Self::EventUrl(EventUrlRefused::Expired) => answer::message(StatusCode::GONE, "This URL has expired."),
             Self::Over(id) => answer::message(StatusCode::GONE, &format!("Instance `{id}` no longer takes this event: it has ended.")),
@@ -79,7 +80,7 @@ impl Refused {
                     &format!("The body is larger than the {max} bytes that are allowed: send a reference to the data."),
                 )
             }
-            Self::BodyBroken(why) => bad(&format!("The body could not be read: {why}")),
+            Self::BodyBroken(why) => bad(face, &format!("The body could not be read: {why}")),
             Self::MediaType => answer::message(StatusCode::BAD_REQUEST, "Only application/json request content is supported"),
             Self::NotJson(why) => answer::exception(StatusCode::BAD_REQUEST, "Invalid JSON content", &why, "Newtonsoft.Json.JsonReaderException"),
             Self::TaskHub(hub) => answer::message(StatusCode::NOT_FOUND, &format!("This server has no task hub {hub:?}.")),
@@ -90,10 +91,8 @@ impl Refused {
 fn client(error: ClientError, face: Face) -> Response {
     let text_of = error.to_string();
     match error {
-        ClientError::UnknownOrchestrator { .. }
-        | ClientError::InstanceId(_)
-        | ClientError::Payload(PayloadError::Encode { .. })
-        | ClientError::Store(StoreError::BadPageToken) => bad(&text_of),
+        ClientError::UnknownOrchestrator { .. } => argument(&text_of, &text_of),
+        ClientError::InstanceId(_) | ClientError::Payload(PayloadError::Encode { .. }) | ClientError::Store(StoreError::BadPageToken) => bad(face, &text_of),
         ClientError::NotFound(_) => unless_management(face, StatusCode::NOT_FOUND, &text_of),
         ClientError::Ended { .. } => unless_management(face, StatusCode::GONE, &text_of),
         ClientError::InUse { .. } => answer::message(StatusCode::CONFLICT, &text_of),
@@ -107,9 +106,14 @@ fn client(error: ClientError, face: Face) -> Response {
     }
 }
 
+/// The management API has a general sentence before the reason here, which stands in `ExceptionMessage`.
+fn bad(face: Face, why: &str) -> Response {
+    argument(if face == Face::Management { ARGUMENTS_WRONG } else { why }, why)
+}
+
 /// Clients in Python read `ExceptionMessage`, people and others `Message`.
-fn bad(why: &str) -> Response {
-    answer::exception(StatusCode::BAD_REQUEST, why, why, "System.ArgumentException")
+fn argument(text: &str, why: &str) -> Response {
+    answer::exception(StatusCode::BAD_REQUEST, text, why, "System.ArgumentException")
 }
 
 fn wrong(why: &str, exception_type: &str) -> Response {

@@ -5,39 +5,17 @@
 use std::fmt;
 
 use bytes::Bytes;
+use durable::{json_depth, limits};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-
-/// How deep a value may be nested. Readers commonly stop at 128, and answers show a value inside a list of objects.
-const DEPTH: usize = 120;
 
 /// Checks that bytes are one JSON value that can be read again later, inside an answer too: UTF-8, not too deep, no broken escapes.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
     std::str::from_utf8(bytes).map_err(|e| format!("the text is not UTF-8: {e}"))?;
     serde_json::from_slice::<Readable>(bytes).map_err(|e| e.to_string())?;
-    let depth = depth(bytes);
-    if depth > DEPTH { Err(format!("the value is nested {depth} deep, more than the {DEPTH} that are allowed")) } else { Ok(()) }
-}
-
-/// How deep arrays and objects are nested in what is known to be JSON.
-fn depth(json: &[u8]) -> usize {
-    let (mut now, mut deepest) = (0_usize, 0);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                now += 1;
-                deepest = deepest.max(now);
-            }
-            b']' | b'}' if !in_string => now = now.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
+    let (depth, most) = (json_depth(bytes), limits::INPUT_DEPTH);
+    if depth > most { Err(format!("the value is nested {depth} deep, more than the {most} that are allowed")) } else { Ok(()) }
 }
 
 /// Any value that the JSON library can read as a whole. Unlike `serde::de::IgnoredAny` it looks into strings, numbers and depth.
@@ -124,11 +102,11 @@ mod tests {
             assert_eq!(check(text.as_bytes()), Ok(()), "{text}");
         }
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert!(check(nested(120).as_bytes()).is_ok() && check(nested(121).as_bytes()).is_err());
+        let most = limits::INPUT_DEPTH;
+        assert!(check(nested(most).as_bytes()).is_ok() && check(nested(most + 1).as_bytes()).is_err());
         // The deepest place of an answer: the result of an event in the history of an instance.
-        let shown = format!("{{\"historyEvents\": [{{\"Result\": {}}}]}}", nested(120));
+        let shown = format!("{{\"historyEvents\": [{{\"Result\": {}}}]}}", nested(limits::PAYLOAD_DEPTH));
         assert!(serde_json::from_str::<serde_json::Value>(&shown).is_ok());
-        assert_eq!(depth(br#"{"a[{\"[\\": [1, {"b": "]["}], "c": [[]]}"#), 3);
         assert!(check(nested(1_000_000).as_bytes()).unwrap_err().contains("recursion limit"));
     }
 

@@ -55,9 +55,10 @@ impl Query {
         Duration::try_from_secs_f64(self.text(name)?.trim().parse().ok()?).ok()
     }
 
-    /// A time.
+    /// A time. One without a zone is in UTC, and a day begins at midnight.
     pub fn time(&self, name: &str) -> Option<Timestamp> {
-        Timestamp::parse(self.text(name)?.trim())
+        let text = self.text(name)?.trim();
+        ["", "Z", "T00:00:00Z"].iter().find_map(|rest| Timestamp::parse(&format!("{text}{rest}")))
     }
 }
 
@@ -84,6 +85,9 @@ mod tests {
         assert_eq!(["b", "c", "d", "e", "f", "h"].map(|name| seconds.seconds(name)), [None; 6]);
         assert_eq!(seconds.seconds("g"), Some(Duration::from_secs(2)));
         assert_eq!(query.time("createdTimeFrom"), None);
+        let times = Query::parse(Some("a=2026-01-31&b=2026-01-31T00:00:00&c=2026-01-31T02:00:00%2B02:00&d=2026-01-31T00:00:00.000Z&e=2026&f="));
+        assert_eq!(["a", "b", "c", "d"].map(|name| times.time(name)), [Timestamp::parse("2026-01-31T00:00:00Z"); 4]);
+        assert_eq!(["e", "f"].map(|name| times.time(name)), [None; 2]);
         assert_eq!(Query::parse(None).text("x"), None);
     }
 }

@@ -109,7 +109,7 @@ async fn a_start_that_waits_in_vain_gives_the_links_and_never_waits_longer_than_
     let start = server.post(&at("orchestrators/waits/x?timeout=3600&pollingInterval=10"), "").await;
     assert_eq!((start.code(), &start.json()["id"]), (202, &json!("x")));
     let odd = server.post(&at("orchestrators/waits/y?timeout=1&pollingInterval=2"), "").await;
-    assert!(odd.code() == 400 && odd.json()["Message"].as_str().unwrap().contains("`y` has been started"), "{}", odd.body);
+    assert!(odd.code() == 400 && odd.json()["ExceptionMessage"].as_str().unwrap().contains("`y` has been started"), "{}", odd.body);
     assert_eq!(server.get(&at("instances/y")).await.code(), 202);
     // What cannot be read counts as absent.
     assert_eq!(server.post(&at("orchestrators/waits/z?timeout=soon&pollingInterval=2"), "").await.code(), 202);

@@ -113,7 +113,7 @@ async fn the_page_names_what_there_is_and_the_health_check_is_short() {
     let server = Server::new();
     let page = server.get("/").await;
     assert_eq!((page.code(), page.header("content-type")), (200, Some("text/plain; charset=utf-8")));
-    assert!(page.body.contains("curl -X POST http://localhost:7071/api/orchestrators/fragile") && page.body.contains("TestHubName"), "{}", page.body);
+    assert!(page.body.contains("curl -X POST http://localhost:7071/api/orchestrators/busy") && page.body.contains("TestHubName"), "{}", page.body);
     let health = server.get("/healthz").await;
     assert_eq!((health.code(), health.body.as_str()), (200, "ok"));
     for path in ["/", "/healthz"] {

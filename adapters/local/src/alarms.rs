@@ -11,6 +11,7 @@ use durable::ports::{AlarmKey, Alarms, Handle, PortFuture, StoreError};
 use durable::{Engine, InstanceId, Timestamp};
 use tokio::sync::Notify;
 
+use crate::pace::Pace;
 use crate::store::SqliteStore;
 
 /// How many due times are read at a time.
@@ -110,8 +111,8 @@ impl LocalAlarms {
         self.near.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Rings for ever: has every instance looked at when it is due.
-    pub async fn ring(self, store: SqliteStore, engine: Engine) {
+    /// Rings for ever: has every instance looked at when it is due, so many at a time.
+    pub async fn ring(self, store: SqliteStore, engine: Engine, pace: Pace) {
         loop {
             let now = SystemTime::now().into();
             let (due, next, exhausted) = {
@@ -119,8 +120,8 @@ impl LocalAlarms {
                 let due = near.take_due(now);
                 (due, near.entries.first().map(|(at, _)| *at), near.entries.is_empty() && near.horizon.is_some())
             };
-            for instance in &due {
-                engine.look(instance, false);
+            for instance in due {
+                pace.ring(&engine, instance);
             }
             if exhausted {
                 self.read_on(&store).await;

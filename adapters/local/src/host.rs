@@ -12,18 +12,17 @@ use durable::ports::StoreError;
 use durable::{App, Client, Engine, EngineConfig, Ports, Shard, limits};
 use durable_host::{Activities, NoWake, Running, SystemClock, SystemEntropy, Watchdog, build_of_this_program};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::alarms::LocalAlarms;
+use crate::pace::Pace;
+use crate::restart::Restart;
 use crate::runtime::ActivityThreads;
 use crate::secret::{self, UrlSecret};
 use crate::store::{OpenError, Options, SqliteStore, Stats};
 
 /// Stack of a shard thread, on which user code runs.
 const STACK: usize = 8 * 1024 * 1024;
-
-/// Rows of the store's indexes that are read at a time after a start.
-const PAGE: usize = 1_000;
 
 /// How a local host runs.
 #[derive(Debug, Clone)]
@@ -75,6 +74,8 @@ pub struct LocalHost {
     store: SqliteStore,
     watchdog: Arc<Watchdog>,
     alarms: JoinHandle<()>,
+    /// Those that drive what the last process left, one for each shard.
+    restarts: Vec<JoinHandle<()>>,
     supervisor: JoinHandle<()>,
     ended: Arc<Ended>,
     /// Ends with the host.
@@ -124,21 +125,24 @@ impl LocalHost {
         };
         let config = EngineConfig { shards: count, live_per_shard: options.live.div_ceil(count), exclusive: true, ..EngineConfig::default() };
         let (engine, shards) = Engine::new(app, ports, config);
-        for (instance, incarnation) in suspects {
+        for suspect in suspects {
             let message = "the process died while this orchestrator was running (a stack overflow, an abort, or killed from outside): it is tried again later";
             let fault = fault(FaultKind::Abort, message);
-            engine.record_fault(&instance, incarnation, &fault).await?;
+            engine.record_fault(&suspect.instance, suspect.incarnation, &fault).await?;
+            if let Some(first) = suspect.first {
+                engine.store_first(first);
+            }
         }
         watchdog.clear();
         let ended = Arc::new(Ended::default());
         for shard in shards {
             run_shard(shard, &ended)?;
         }
-        let supervisor = supervise(&engine, &store, &watchdog, &ended)?;
-        look_at_what_is_left(&engine, &store, None).await?;
-        look_at_faulted(&engine, &store).await?;
-        let alarms = tokio::spawn(alarms.ring(store.clone(), engine.clone()));
-        Ok(Self { engine, store, watchdog, alarms, supervisor, ended, _activities: activities })
+        let restart = Restart { engine: engine.clone(), store: store.clone(), pace: Pace::new(count) };
+        let supervisor = supervise(&restart, &watchdog, &ended)?;
+        let restarts = restart.every_shard(count).await?;
+        let alarms = tokio::spawn(alarms.ring(store.clone(), engine.clone(), restart.pace));
+        Ok(Self { engine, store, watchdog, alarms, restarts, supervisor, ended, _activities: activities })
     }
 
     /// A client.
@@ -162,6 +166,7 @@ impl LocalHost {
     /// Stops: what is under way is finished, as far as it ends `within` this time; the rest goes on at the next start.
     pub async fn stop(self, within: Duration) {
         self.alarms.abort();
+        self.restarts.iter().for_each(JoinHandle::abort);
         self.engine.stop();
         let shards = self.engine.shard_count();
         let all_ended = async {
@@ -203,7 +208,7 @@ fn run_shard(shard: Shard, ended: &Arc<Ended>) -> Result<(), std::io::Error> {
 }
 
 /// Replaces shards whose turn does not come back: the fault is recorded first, so that the successor does not fall into the same hole.
-fn supervise(engine: &Engine, store: &SqliteStore, watchdog: &Arc<Watchdog>, ended: &Arc<Ended>) -> Result<JoinHandle<()>, std::io::Error> {
+fn supervise(restart: &Restart, watchdog: &Arc<Watchdog>, ended: &Arc<Ended>) -> Result<JoinHandle<()>, std::io::Error> {
     let (sender, mut stuck) = mpsc::unbounded_channel::<(usize, Running)>();
     let watching = watchdog.clone();
     std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
@@ -211,51 +216,28 @@ fn supervise(engine: &Engine, store: &SqliteStore, watchdog: &Arc<Watchdog>, end
             let _ = sender.send((shard, running));
         });
     })?;
-    let (engine, store, ended) = (engine.clone(), store.clone(), ended.clone());
+    let (restart, ended) = (restart.clone(), ended.clone());
     Ok(tokio::spawn(async move {
+        // They end with this task.
+        let mut readers = JoinSet::new();
         while let Some((index, turn)) = stuck.recv().await {
+            while readers.try_join_next().is_some() {}
             let limit = limits::TURN_HARD_LIMIT;
             let message = format!("a turn took longer than {limit:?} and was abandoned: do long work in activities, and await between steps");
             let fault = fault(FaultKind::Limit, message);
             tracing::error!(instance = %turn.instance, shard = index, "{fault}");
-            if let Err(trouble) = engine.record_fault(&turn.instance, turn.incarnation, &fault).await {
+            if let Err(trouble) = restart.engine.record_fault(&turn.instance, turn.incarnation, &fault).await {
                 tracing::error!(instance = %turn.instance, "the fault cannot be recorded: {trouble}");
             }
-            if let Err(e) = run_shard(engine.replace_shard(index), &ended) {
+            if let Err(e) = run_shard(restart.engine.replace_shard(index), &ended) {
                 tracing::error!(shard = index, "the shard cannot be replaced: {e}");
                 continue;
             }
-            if let Err(trouble) = look_at_what_is_left(&engine, &store, Some(index)).await {
-                tracing::error!(shard = index, "what the shard left cannot be read: {trouble}");
+            restart.pace.renew(index);
+            match restart.store.newest().await {
+                Ok(newest) => drop(readers.spawn(restart.clone().what_is_left(index, newest))),
+                Err(trouble) => tracing::error!(shard = index, "what the shard left cannot be read: {trouble}"),
             }
         }
     }))
-}
-
-/// Has every instance looked at that the store says has something to do (of one shard, if said).
-async fn look_at_what_is_left(engine: &Engine, store: &SqliteStore, shard: Option<usize>) -> Result<(), StoreError> {
-    let mut after = 0;
-    loop {
-        let page = store.runnable(after, PAGE).await?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
-        after = *last;
-        for (_, instance) in &page {
-            if shard.is_none_or(|shard| engine.shard_of(instance) == shard) {
-                engine.look(instance, true);
-            }
-        }
-    }
-}
-
-/// Instances that another build could not run are tried by this one.
-async fn look_at_faulted(engine: &Engine, store: &SqliteStore) -> Result<(), StoreError> {
-    let mut after = 0;
-    loop {
-        let page = store.faulted(after, PAGE).await?;
-        let Some((last, _, _)) = page.last() else { return Ok(()) };
-        after = *last;
-        for (_, instance, _) in page.iter().filter(|(_, _, build)| build != engine.build_id()) {
-            engine.look(instance, true);
-        }
-    }
 }

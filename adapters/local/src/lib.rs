@@ -16,9 +16,12 @@
 //! | after a commit with messages to other instances | they are in that same transaction | the restart, from their inboxes |
 //! | after a message was stored plainly | the message | the restart, from the inbox |
 //! | in user code (stack overflow, abort) | all before it, and the name of the suspect | the restart records the fault, and tries again later |
+//! | in the first turn of a start | what that turn is known by | the client repeats the start: it is stored with a fault, and tried later |
 
 mod alarms;
 mod host;
+mod pace;
+mod restart;
 mod runtime;
 mod secret;
 mod server;

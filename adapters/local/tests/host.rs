@@ -227,3 +227,34 @@ async fn with_a_codec_nothing_readable_is_stored_and_text_is_shown_as_it_was_sen
         assert!(!bytes.windows(6).any(|w| w == b"s3cr3t"), "the secret stands in the data folder");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_comes_to_the_end_of_far_more_instances_than_it_has_under_way_at_a_time() {
+    let (folder, broken, runs) = (tempfile::tempdir().unwrap(), Arc::new(AtomicBool::new(true)), Arc::default());
+    let open = async || {
+        let options = LocalOptions { shards: Some(1), live: 16, ..LocalOptions::new(folder.path()) };
+        LocalHost::open(app(&broken, &runs).build().unwrap(), options).await.unwrap()
+    };
+    let host = open().await;
+    let client = host.client();
+    let input = client.app().encode(&()).unwrap();
+    let starts = (0..700).map(|n| {
+        let start = Start { instance: Some(InstanceId::new(format!("i{n}")).unwrap()), ..Start::new("retries", input.clone()) };
+        let client = client.clone();
+        tokio::spawn(async move { client.start(start).await.unwrap().instance })
+    });
+    let mut ids = Vec::new();
+    for start in starts.collect::<Vec<_>>() {
+        ids.push(start.await.unwrap());
+    }
+    host.stop(Duration::from_secs(5)).await;
+
+    broken.store(false, Ordering::SeqCst);
+    let host = open().await;
+    let client = host.client();
+    for id in &ids {
+        let record = client.wait_for_end_within(id, Duration::from_secs(30)).await.unwrap().unwrap_or_else(|| panic!("{id} did not end"));
+        assert_eq!(record.header.status, RuntimeStatus::Completed, "{id}");
+    }
+    host.stop(Duration::from_secs(5)).await;
+}

@@ -20,7 +20,8 @@ use crate::ids::CommitId;
 use crate::limits;
 use crate::machine::{Live, Stored, TurnFault, TurnInput, terminate_without_code};
 use crate::message::{Message, MessageBody};
-use crate::ports::{Commit, CommitOutcome, Committed, Known, Loaded, StoreError, Token};
+use crate::payload::Payload;
+use crate::ports::{Commit, CommitOutcome, Committed, FirstTurn, Known, Loaded, StoreError, Token};
 
 /// Longest pause between two tries while the store gives trouble.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -186,7 +187,7 @@ impl Local {
 
     async fn replay(self: &Rc<Self>, slot: &Rc<Slot>, loaded: Loaded) -> Result<Option<Resident>, StoreError> {
         let stored = Stored { header: &loaded.header, input: &loaded.input, history: &loaded.events };
-        let live = self.guarded(slot, &loaded.header, || Live::load(&self.shared.app, &slot.id, &stored));
+        let live = self.guarded(slot, &loaded.header, &loaded.input, || Live::load(&self.shared.app, &slot.id, &stored));
         if self.is_abandoned() {
             return Ok(None);
         }
@@ -206,9 +207,13 @@ impl Local {
     }
 
     /// Runs user code where a host can notice that it does not come back.
-    pub(super) fn guarded<T>(&self, slot: &Slot, header: &Header, user_code: impl FnOnce() -> Result<T, TurnFault>) -> Result<T, TurnFault> {
+    pub(super) fn guarded<T>(&self, slot: &Slot, header: &Header, input: &Payload, user_code: impl FnOnce() -> Result<T, TurnFault>) -> Result<T, TurnFault> {
         let guard = &self.shared.ports.guard;
-        guard.enter(self.index, &slot.id, header.incarnation, header.revision);
+        let first = (header.status == RuntimeStatus::Pending).then(|| FirstTurn::of(self.shared.app.build_id(), &header.name, input));
+        match first {
+            Some(first) => guard.enter_first(self.index, &slot.id, header.incarnation, first),
+            None => guard.enter(self.index, &slot.id, header.incarnation, header.revision),
+        }
         let result = user_code();
         // An abandoned shard's place belongs to its successor.
         if !self.is_abandoned() {
@@ -253,7 +258,11 @@ impl Local {
         let commit_id = self.shared.commit_id();
         let header = resident.live.header().clone();
         let input = self.turn_input(&resident.inbox, &direct, commit_id);
-        let turn = self.guarded(slot, &header, || resident.live.turn(&input));
+        let first_input = resident.live.input().clone();
+        let turn = self.guarded(slot, &header, &first_input, || resident.live.turn(&input));
+        if header.status == RuntimeStatus::Pending {
+            self.shared.caution.came_back(FirstTurn::of(self.shared.app.build_id(), &header.name, &first_input));
+        }
         if self.is_abandoned() {
             return Ok(Step::Idle);
         }

@@ -341,7 +341,8 @@ impl Local {
         let MessageBody::Rewind { reason } = &request.message.body else { return Ok(()) };
         let stored = Stored { header: &loaded.header, input: &loaded.input, history: &loaded.events };
         let commit_id = self.shared.commit_id();
-        let rewound = self.guarded(slot, &loaded.header, || Live::rewind(&self.shared.app, &slot.id, &stored, reason, &self.turn_input(&[], &[], commit_id)));
+        let rewound = self
+            .guarded(slot, &loaded.header, &loaded.input, || Live::rewind(&self.shared.app, &slot.id, &stored, reason, &self.turn_input(&[], &[], commit_id)));
         let Rewound { live, turn, failed_children } = match rewound {
             Ok(rewound) => rewound,
             Err(fault) => {

@@ -3,6 +3,7 @@
 //! Instances hash to shards. A shard is one future on one thread: it owns its live instances, and drives each as load → turn → commit →
 //! effects until nothing is left to do. Must never: keep a task, a thread or a timer for an instance that sleeps, or do I/O but through ports.
 
+mod caution;
 mod client;
 mod drive;
 mod effects;
@@ -11,6 +12,7 @@ mod shard;
 mod slot;
 mod start;
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -28,7 +30,9 @@ use crate::ids::{CommitId, EffectId, Incarnation, InstanceId, MessageId};
 use crate::machine::{HANDED_ON, TurnFault};
 use crate::message::{Message, Outcome};
 use crate::payload::Payload;
-use crate::ports::{AlarmKey, Alarms, Clock, Commit, CommitOutcome, Delivered, Dispatch, Entropy, ReusePolicy, Store, StoreError, TurnGuard, Wake};
+use crate::ports::{
+    AlarmKey, Alarms, Clock, Commit, CommitOutcome, Delivered, Dispatch, Entropy, FirstTurn, ReusePolicy, Store, StoreError, TurnGuard, Wake,
+};
 
 /// The adapters that an engine runs on.
 #[derive(Clone)]
@@ -70,6 +74,9 @@ impl Default for EngineConfig {
     }
 }
 
+/// What somebody wants kept while an instance is driven, and dropped after that.
+pub(crate) type Hold = Box<dyn Any + Send>;
+
 /// What clients and ports ask of a shard.
 pub(crate) enum Ask {
     /// Start an instance.
@@ -79,7 +86,7 @@ pub(crate) enum Ask {
     /// Take in what came of an attempt that was handed on, and drive.
     Ended { instance: InstanceId, life: Incarnation, message: Message },
     /// Look at the instance: something is due, or stands in its inbox.
-    Look { instance: InstanceId, inbox: bool },
+    Look { instance: InstanceId, inbox: bool, hold: Option<Hold> },
     /// Forget what is in memory of the instance.
     Forget { instance: InstanceId },
     /// Tell when nothing is under way.
@@ -110,6 +117,7 @@ pub(crate) struct Shared {
     pub owner: u64,
     routes: RwLock<Vec<Route>>,
     pub watchers: Watchers,
+    caution: caution::Caution,
     stopping: AtomicBool,
 }
 
@@ -133,8 +141,16 @@ impl Engine {
         // No driver bears the name under which attempts are handed on.
         let owner = u64::from_be_bytes(owner).max(HANDED_ON + 1);
         let count = config.shards.max(1);
-        let shared =
-            Arc::new(Shared { app, ports, config, owner, routes: RwLock::new(Vec::new()), watchers: Watchers::default(), stopping: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            app,
+            ports,
+            config,
+            owner,
+            routes: RwLock::new(Vec::new()),
+            watchers: Watchers::default(),
+            caution: caution::Caution::default(),
+            stopping: AtomicBool::new(false),
+        });
         let engine = Self { shared };
         let shards = (0..count).map(|index| engine.new_shard(index)).collect();
         (engine, shards)
@@ -172,6 +188,12 @@ impl Engine {
     /// `inbox` says that its inbox may hold what nobody here has seen.
     pub fn look(&self, instance: &InstanceId, inbox: bool) {
         self.shared.look(instance, inbox);
+    }
+
+    /// The same; `hold` is kept until what the instance had to do just now is done (activities run on), and dropped then. So a host can
+    /// bound how many instances it has under way at a time.
+    pub fn look_holding(&self, instance: &InstanceId, inbox: bool, hold: Box<dyn Any + Send>) {
+        self.shared.ask(instance, Ask::Look { instance: instance.clone(), inbox, hold: Some(hold) });
     }
 
     /// Records a fault from outside of a turn: the host found that user code of this life does not come back, or took the process with it.
@@ -248,6 +270,12 @@ impl Engine {
         delivered
     }
 
+    /// The last process died in this first turn: starts like it are stored before they are run, so that a client that repeats one does not
+    /// end this process too. See [`TurnGuard::enter_first`].
+    pub fn store_first(&self, died: FirstTurn) {
+        self.shared.caution.mark(died);
+    }
+
     /// Which shard an instance belongs to.
     #[must_use]
     pub fn shard_of(&self, instance: &InstanceId) -> usize {
@@ -289,7 +317,7 @@ impl Shared {
     }
 
     pub fn look(&self, instance: &InstanceId, inbox: bool) {
-        self.ask(instance, Ask::Look { instance: instance.clone(), inbox });
+        self.ask(instance, Ask::Look { instance: instance.clone(), inbox, hold: None });
     }
 
     pub fn is_stopping(&self) -> bool {

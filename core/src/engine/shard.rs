@@ -137,12 +137,13 @@ impl Local {
                 slot.state.borrow_mut().queue.push_back(Queued { message, life: Some(life), reply: None });
                 self.poke(&slot);
             }
-            Ask::Look { instance, inbox } => {
+            Ask::Look { instance, inbox, hold } => {
                 let slot = self.slot(&instance);
                 {
                     let mut state = slot.state.borrow_mut();
                     state.look = true;
                     state.look_inbox |= inbox;
+                    state.holds.extend(hold);
                 }
                 self.poke(&slot);
             }
@@ -182,7 +183,12 @@ impl Local {
         let (local, slot) = (self.clone(), slot.clone());
         self.spawn(async move {
             local.drive(&slot).await;
-            slot.state.borrow_mut().driving = false;
+            let done = {
+                let mut state = slot.state.borrow_mut();
+                state.driving = false;
+                std::mem::take(&mut state.holds)
+            };
+            drop(done);
             local.fell_idle(&slot);
         });
     }

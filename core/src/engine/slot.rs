@@ -5,8 +5,8 @@ use std::collections::{HashSet, VecDeque};
 
 use futures_channel::oneshot;
 
-use super::StartAsk;
 use super::client::ClientError;
+use super::{Hold, StartAsk};
 use crate::header::ActivityTask;
 use crate::ids::{Incarnation, InstanceId};
 use crate::machine::Live;
@@ -71,6 +71,8 @@ pub(super) struct SlotState {
     /// A receiver had no room: a turn of our own goes first, so that two full inboxes never wait for each other.
     pub turn_first: bool,
     pub driving: bool,
+    /// What is dropped when it is done.
+    pub holds: Vec<Hold>,
     pub running: HashSet<RunKey>,
     /// Safety nets that are up.
     pub covers: Vec<Handle>,

@@ -10,7 +10,7 @@ use super::shard::Local;
 use super::slot::{Resident, Slot};
 use crate::header::Header;
 use crate::machine::{Live, Stored, Turn, TurnFault};
-use crate::ports::{Create, Created, ReusePolicy};
+use crate::ports::{Create, Created, FirstTurn, ReusePolicy};
 
 impl Local {
     pub(super) async fn start(self: &Rc<Self>, slot: &Rc<Slot>, ask: StartAsk) {
@@ -40,8 +40,12 @@ impl Local {
     }
 
     fn first_turn(&self, slot: &Slot, pending: &Header, ask: &StartAsk) -> Result<(Live, Turn), TurnFault> {
+        let mark = FirstTurn::of(self.shared.app.build_id(), &ask.name, &ask.input);
+        if let Some(fault) = self.shared.caution.fault(mark) {
+            return Err(fault);
+        }
         let stored = Stored { header: pending, input: &ask.input, history: &[] };
-        self.guarded(slot, pending, || {
+        self.guarded(slot, pending, &ask.input, || {
             let mut live = Live::load(&self.shared.app, &slot.id, &stored)?;
             let turn = live.turn(&self.turn_input(&[], &[], ask.commit_id))?;
             Ok((live, turn))

@@ -81,6 +81,12 @@ impl Live {
         &self.header
     }
 
+    /// The input of its current execution.
+    #[must_use]
+    pub const fn input(&self) -> &Payload {
+        &self.input
+    }
+
     /// Runs one turn. Afterwards this value stands where the turn's commit will leave the store.
     ///
     /// # Errors

@@ -99,10 +99,25 @@ pub trait Dispatch: Send + Sync + 'static {
     }
 }
 
+/// By what a first turn is known again in the next process: what runs it, and what it runs on, both in one build. Hashes, so that a note of
+/// them has a fixed size; those of another build match nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstTurn {
+    /// The build and the orchestrator.
+    pub orchestrator: u64,
+    /// The build, the orchestrator and the input.
+    pub start: u64,
+}
+
 /// Watches turns from outside: a turn that never comes back, or takes the process with it, is found by what was noted here.
 pub trait TurnGuard: Send + Sync + 'static {
     /// This shard is about to run user code for this instance, with the revision it stands at.
     fn enter(&self, shard: usize, instance: &InstanceId, incarnation: Incarnation, revision: u64);
+    /// The same, for an instance that has no history: it may not be stored yet. If it takes the process with it, the next process hands the
+    /// mark to [`crate::Engine::store_first`].
+    fn enter_first(&self, shard: usize, instance: &InstanceId, incarnation: Incarnation, _mark: FirstTurn) {
+        self.enter(shard, instance, incarnation, 0);
+    }
     /// It has come back.
     fn leave(&self, shard: usize);
 }

@@ -16,6 +16,8 @@ pub struct Ask {
     pub body: Body,
     /// True if a header says that the request comes from elsewhere.
     pub foreign: bool,
+    /// False if the server asks for a key that the request does not carry.
+    pub opens: bool,
 }
 
 /// How a body is sent.
@@ -53,6 +55,8 @@ pub struct Maker<'a> {
     /// Method and path of every operation.
     pub operations: Vec<(String, String)>,
     pub host: String,
+    /// The server's key, if it asks for one.
+    pub key: Option<&'static str>,
     pub made: u64,
 }
 
@@ -289,7 +293,25 @@ impl Maker<'_> {
             headers.push((name.to_owned(), value.into()));
             foreign = true;
         }
-        Ask { method, path, query, headers, body, foreign }
+        let mut ask = Ask { method, path, query, headers, body, foreign, opens: true };
+        if let Some(key) = self.key {
+            self.unlock(&mut ask, key);
+        }
+        ask
+    }
+
+    /// Has a request carry the key, in one of the two ways, or something like it, or nothing.
+    fn unlock(&mut self, ask: &mut Ask, key: &str) {
+        ask.opens = self.chance(60);
+        let wrong = [format!("{key}x"), key[1..].to_owned(), key.to_ascii_uppercase(), String::new()];
+        let sent = if ask.opens { key.to_owned() } else { self.of(&wrong) };
+        if self.chance(50) {
+            let name = self.of(&["x-functions-key", "X-Functions-Key"]);
+            ask.headers.push((name.to_owned(), sent.into_bytes()));
+        } else if ask.opens || self.chance(60) {
+            let name = self.of(&["code", "CODE"]);
+            ask.query = format!("{name}={sent}&{}", ask.query);
+        }
     }
 }
 

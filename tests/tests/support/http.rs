@@ -37,19 +37,20 @@ impl Answer {
 /// A client of one server.
 pub struct Http {
     address: SocketAddr,
-    /// The server's key, if it asks for one.
-    key: Option<&'static str>,
     connection: Option<BufReader<TcpStream>>,
+    /// A header line, if the server asks for a key.
+    key: String,
 }
 
 impl Http {
     pub const fn new(address: SocketAddr) -> Self {
-        Self { address, key: None, connection: None }
+        Self { address, connection: None, key: String::new() }
     }
 
-    /// A client that sends the key with every request.
-    pub const fn with_key(address: SocketAddr, key: &'static str) -> Self {
-        Self { address, key: Some(key), connection: None }
+    /// The same client, which sends a key with every request.
+    pub fn with_key(mut self, key: &str) -> Self {
+        self.key = format!("x-functions-key: {key}\r\n");
+        self
     }
 
     /// The same server, as somebody sees it who has no key.
@@ -73,9 +74,8 @@ impl Http {
                 BufReader::new(stream)
             }
         };
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
-        let key = self.key.map(|key| ("x-functions-key", key));
-        for (name, value) in headers.iter().copied().chain(key) {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{}", self.address, self.key);
+        for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         if let Some(body) = body {

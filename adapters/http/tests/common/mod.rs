@@ -4,6 +4,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code, shared by several test files")]
 
+mod exact;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -17,7 +19,7 @@ use durable::header::{ActivityTask, RuntimeStatus};
 use durable::ids::Incarnation;
 use durable::message::Outcome;
 use durable::ports::{AlarmKey, Alarms, Clock, Dispatch, Entropy, Handle, PortFuture, StatusRecord, StoreError, TurnGuard, Wake};
-use durable::{App, Client, Context, Engine, EngineConfig, EventName, Failure, InstanceId, Next, Ports, RetryPolicy, Timestamp};
+use durable::{App, Client, Context, Engine, EngineConfig, EventName, Failure, InstanceId, Next, Ports, RetryPolicy, Shard, Timestamp};
 use durable_http::Options;
 use durable_tests::MemoryStore;
 use serde_json::Value;
@@ -103,6 +105,35 @@ async fn check(ctx: durable::ActivityContext, value: Value) -> Result<Value, Fai
     if healthy { Ok(value) } else { Err(Failure::new("Unhealthy", "not today")) }
 }
 
+/// The end of the server, for what waits for it.
+#[derive(Clone, Default)]
+struct Gone(Arc<tokio::sync::Notify>);
+
+/// Does not end before the server does.
+#[durable::activity]
+async fn hang(ctx: durable::ActivityContext, value: Value) -> Result<Value, std::convert::Infallible> {
+    if let Some(gone) = ctx.resource::<Gone>() {
+        gone.0.notified().await;
+    }
+    Ok(value)
+}
+
+/// Waits for an activity, a sub-orchestration and a timer at a time, for ever.
+#[durable::orchestrator]
+async fn busy(ctx: Context, input: Value) -> Result<(), durable::Error> {
+    ctx.send_event(&InstanceId::new("nobody").unwrap(), EventName::<Value>::new("Hi"), &input)?;
+    let child = ctx.sub_orchestration(waits, &input).instance_id("kid");
+    let _ = durable::join3(ctx.activity(hang, &input), child, ctx.timer(Duration::from_secs(3600))).await;
+    Ok(())
+}
+
+/// Gives `null` inside so many lists.
+#[durable::orchestrator]
+async fn deepens(ctx: Context, depth: u32) -> Result<Value, durable::Error> {
+    let _ = ctx.now();
+    Ok((0..depth).fold(Value::Null, |inner, _| Value::Array(vec![inner])))
+}
+
 /// Gives its input back by way of an activity.
 #[durable::orchestrator]
 async fn hello(ctx: Context, input: Value) -> Result<Value, durable::Error> {
@@ -161,6 +192,7 @@ pub struct Server {
     pub healthy: Healthy,
     router: Router,
     engine: Engine,
+    gone: Gone,
     shard: Option<JoinHandle<()>>,
 }
 
@@ -170,11 +202,20 @@ impl Server {
     }
 
     pub fn with(options: Options) -> Self {
-        let healthy = Healthy::default();
+        Self::driven(options, true)
+    }
+
+    /// One whose engine drives nothing: what is started stays pending.
+    pub fn asleep() -> Self {
+        Self::driven(Options::default(), false)
+    }
+
+    fn driven(options: Options, driven: bool) -> Self {
+        let (healthy, gone) = (Healthy::default(), Gone::default());
         let app = App::builder().orchestrator(hello).orchestrator(waits).orchestrator(fragile).orchestrator(panics);
-        let app = app.orchestrator(parent).orchestrator(repeats).orchestrator(retries).orchestrator(sleeps);
+        let app = app.orchestrator(parent).orchestrator(repeats).orchestrator(retries).orchestrator(sleeps).orchestrator(busy).orchestrator(deepens);
         let app = app.event_urls(EventUrls::new("http://localhost:7071", [7; 32]).unwrap());
-        let app = Arc::new(app.activity(echo).activity(check).resource(healthy.clone()).build().unwrap());
+        let app = Arc::new(app.activity(echo).activity(check).activity(hang).resource(gone.clone()).resource(healthy.clone()).build().unwrap());
         let tokio = Arc::new(Tokio);
         let bells = Arc::new(OnceLock::new());
         let ports = Ports {
@@ -188,13 +229,14 @@ impl Server {
         };
         let (engine, shards) = Engine::new(app, ports, EngineConfig::default());
         let _ = bells.set(engine.clone());
-        let shard = shards.into_iter().next().unwrap();
-        let thread = std::thread::spawn(move || {
+        let shard = shards.into_iter().next().filter(|_| driven);
+        let run = |shard: Shard| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(shard.run());
-        });
+        };
+        let thread = shard.map(|shard| std::thread::spawn(move || run(shard)));
         let client = engine.client();
-        Self { router: durable_http::router(client.clone(), options), client, healthy, engine, shard: Some(thread) }
+        Self { router: durable_http::router(client.clone(), options), client, healthy, engine, gone, shard: thread }
     }
 
     /// Has the engine stop.
@@ -246,6 +288,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.engine.stop();
+        self.gone.0.notify_one();
         if let Some(shard) = self.shard.take() {
             let _ = shard.join();
         }

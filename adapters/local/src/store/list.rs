@@ -174,6 +174,11 @@ fn read_token(hub: i64, token: &PageToken) -> Res<i64> {
     Ok(number.ok_or(StoreError::BadPageToken)?)
 }
 
+/// The number of the newest instance; 0 if there is none.
+pub(super) fn newest(conn: &Connection) -> Res<i64> {
+    Ok(conn.prepare_cached("SELECT coalesce(max(n), 0) FROM instances")?.query_row([], |row| row.get(0))?)
+}
+
 /// Instances that a restart has to drive: something is left to do, or messages wait. In order, behind `after`.
 pub(super) fn runnable(conn: &Connection, after: i64, limit: usize) -> Res<Vec<(i64, InstanceId)>> {
     let sql = "SELECT n, id FROM instances WHERE n IN (

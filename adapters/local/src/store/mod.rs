@@ -155,6 +155,11 @@ impl SqliteStore {
         self.inner.readers.read(list::counts)
     }
 
+    /// The number of the newest instance, as [`SqliteStore::runnable`] counts; `0` if there is none.
+    pub fn newest(&self) -> PortFuture<StoreResult<i64>> {
+        self.inner.readers.read(list::newest)
+    }
+
     /// Instances that a restart has to drive: something is left to do now, or messages wait, whatever their state.
     /// In order of creation; each comes with its number, and the next page begins behind the last one (`0` at first).
     pub fn runnable(&self, after: i64, limit: usize) -> PortFuture<StoreResult<Vec<(i64, InstanceId)>>> {
