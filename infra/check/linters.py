@@ -18,7 +18,7 @@ TEMPLATE = "infra/aws/template.yaml"
     Plant(TEMPLATE, "- dynamodb:UpdateItem", "- dynamodb:TransactWriteItems", "W3037"),
     Plant(TEMPLATE, "Condition: Traced", "Condition: Trased", "E3015"),
     Plant(TEMPLATE, "DURABLE_TIMER_STATE_MACHINE_ARN: !Ref TimerMachine", "DURABLE_TIMER_STATE_MACHINE_ARN: !GetAtt Url.FunctionUrl", "E3004"),
-    Plant(TEMPLATE, "{ AttributeName: lp, AttributeType: S }", "{ AttributeName: lq, AttributeType: S }", "E3039"),
+    Plant(TEMPLATE, "{ AttributeName: l, AttributeType: S }", "{ AttributeName: k, AttributeType: S }", "E3039"),
 )
 def lint(folder: Path) -> list[str]:
     linter = Path(sys.executable).parent / "cfn-lint"
