@@ -1,9 +1,9 @@
-"""The function's policy against the calls that the adapter makes: everything that is called is allowed, and nothing else."""
+"""The template against the adapter's sources: its policy against the calls that are made, its table against the one that the store expects."""
 
+import json
 import re
-from pathlib import Path
-
 import tomllib
+from pathlib import Path
 
 from harness import Plant, check
 from template import Template, as_list
@@ -93,4 +93,36 @@ def granted_is_called(folder: Path) -> list[str]:
         to_come = action in {name for names in CALLS.values() for name in names} and crate in dependencies
         if not (to_come and not any(crate.replace("-", "_") in text for text in texts.values())):
             found.append(f"the template allows {action}, and nothing in adapters/aws/src calls it")
+    return found
+
+
+TABLE = "adapters/aws/src/store/table.rs"
+
+
+@check(
+    "the table is the one that the store expects",
+    Plant(TABLE, "", 'fn planted() { key("z", KeyType::Hash) }', "keys"),
+    Plant(TABLE, "", 'pub const EXPIRES: &str = "y";', "y expire"),
+    Plant("adapters/aws/src/store/planted.rs", "", 'pub const WORK: &str = "v";', "mark"),
+)
+def expected_table(folder: Path) -> list[str]:
+    texts, template = sources(folder), Template(folder)
+    if not any(word in text for text in texts.values() for word in ("aws_sdk_dynamodb", "KeyType", "const ")):
+        return []  # there is no store yet
+    properties, found = template.only("AWS::DynamoDB::Table"), []
+    [index] = properties["GlobalSecondaryIndexes"]
+    described = sorted((key["AttributeName"], key["KeyType"]) for schema in (properties, index) for key in schema["KeySchema"])
+    expected = sorted((name, kind.upper()) for name, kind in re.findall(r'key\("(\w+)", KeyType::(\w+)\)', texts.get(TABLE, "")))
+    if described != expected:
+        found.append(f"the template's keys are {described}, the store's {expected}")
+    [wanted] = template.only("AWS::Lambda::EventSourceMapping")["FilterCriteria"]["Filters"]
+    [mark] = json.loads(wanted["Pattern"])["dynamodb"]["NewImage"]
+    for constant, what, described in [
+        ("LIST_INDEX", "the index is called {}", index["IndexName"]),
+        ("EXPIRES", "rows with {} expire", properties["TimeToLiveSpecification"]["AttributeName"]),
+        ("WORK", "the mark of work is {}", mark),
+    ]:
+        expected = re.findall(rf'const {constant}: &str = "(\w+)";', "\n".join(texts.values()))
+        if expected != [described]:
+            found.append(f"in the template {what.format(described)}; in the store {what.format(' and '.join(expected) or 'unknown')}")
     return found
