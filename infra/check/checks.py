@@ -1,0 +1,12 @@
+"""All checks; `run` starts this. Each module registers its own."""
+
+import sys
+
+import harness
+import linters  # noqa: F401
+import packaging  # noqa: F401
+import policy  # noqa: F401
+import stack  # noqa: F401
+import timers  # noqa: F401
+
+sys.exit(harness.main(sys.argv[1:]))
