@@ -161,4 +161,3 @@ fn may_replace(old: &Item, create: &Create) -> bool {
         ReusePolicy::Never => false,
     }
 }
-

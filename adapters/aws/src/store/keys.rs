@@ -14,9 +14,9 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use durable::Timestamp;
 use durable::ids::{EffectId, Incarnation, InstanceId, MessageId};
 use durable::message::Sender;
-use durable::Timestamp;
 use sha2::{Digest, Sha256};
 
 /// Sort key of the header.

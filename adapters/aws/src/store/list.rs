@@ -9,9 +9,9 @@ use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use durable::Payload;
+use durable::Timestamp;
 use durable::ids::InstanceId;
 use durable::ports::{ListQuery, Page, PageToken, StatusRecord, StoreError, StoreResult};
-use durable::Timestamp;
 use futures_util::future::try_join_all;
 use sha2::{Digest, Sha256};
 
@@ -68,7 +68,8 @@ impl DynamoStore {
                     return Ok(page);
                 }
                 if let Some(record) = self.wanted(&instance, &item, query).await? {
-                    bytes += [Some(&record.input), record.output.as_ref(), record.custom_status.as_ref()].into_iter().flatten().map(Payload::len).sum::<usize>();
+                    bytes +=
+                        [Some(&record.input), record.output.as_ref(), record.custom_status.as_ref()].into_iter().flatten().map(Payload::len).sum::<usize>();
                     page.items.push(record);
                 }
                 after = Some(position);

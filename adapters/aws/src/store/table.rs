@@ -24,8 +24,7 @@ pub const EXPIRES: &str = "x";
 pub fn create_table(name: &str) -> Result<CreateTableInputBuilder, BuildError> {
     let mut request = CreateTableInputBuilder::default().table_name(name).billing_mode(BillingMode::PayPerRequest);
     for attribute in ["pk", "sk", "l", "c"] {
-        request = request
-            .attribute_definitions(AttributeDefinition::builder().attribute_name(attribute).attribute_type(ScalarAttributeType::S).build()?);
+        request = request.attribute_definitions(AttributeDefinition::builder().attribute_name(attribute).attribute_type(ScalarAttributeType::S).build()?);
     }
     let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
     let index = GlobalSecondaryIndex::builder()
@@ -35,11 +34,7 @@ pub fn create_table(name: &str) -> Result<CreateTableInputBuilder, BuildError> {
         .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
         .build()?;
     let stream = StreamSpecification::builder().stream_enabled(true).stream_view_type(StreamViewType::NewImage).build()?;
-    Ok(request
-        .key_schema(key("pk", KeyType::Hash)?)
-        .key_schema(key("sk", KeyType::Range)?)
-        .global_secondary_indexes(index)
-        .stream_specification(stream))
+    Ok(request.key_schema(key("pk", KeyType::Hash)?).key_schema(key("sk", KeyType::Range)?).global_secondary_indexes(index).stream_specification(stream))
 }
 
 /// A request that lets rows with [`EXPIRES`] expire, once the table is there.
