@@ -45,7 +45,7 @@ pub const RING: usize = 32;
 /// How long ids of keyed messages are remembered.
 pub const KEYED_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// How many ids of keyed messages an instance remembers at most; the oldest go first.
+/// How many ids of keyed messages an instance remembers at least; a store may forget older ones.
 pub const KEYED_IDS: usize = 1_000;
 
 /// Automatic tries of a faulted instance on one build; then only another build or a person drives it.

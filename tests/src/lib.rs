@@ -13,9 +13,14 @@
 pub mod build;
 pub mod conformance;
 pub mod differential;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod faulty;
 pub mod memory;
+#[cfg(feature = "dynamodb")]
+pub mod proxy;
 pub mod sim;
+pub mod tools;
 
 pub use faulty::FaultyStore;
 pub use memory::MemoryStore;

@@ -8,41 +8,18 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use durable_tests::tools::{self, installed, npm_ci, run};
 use support::{Folder, template};
 
 fn suites() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk")
 }
 
-/// Where packages are kept from run to run: beside what cargo builds.
+/// Where packages are kept from run to run.
 fn packages(language: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target folder").join("sdk").join(language)
-}
-
-/// Runs a command to its end; a panic with all that it said if it fails.
-#[track_caller]
-fn run(command: &mut Command, missing: &str) -> String {
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.unwrap_or_else(|e| panic!("{:?} cannot be run ({e}): {missing}", command.get_program()));
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?} failed with {}: {missing}\n{said}", output.status);
-    said
-}
-
-/// Installs packages, unless exactly these are there already. A broken-off installation is begun again.
-fn installed(folder: &Path, wanted: &str, install: impl FnOnce(&Path)) {
-    let stamp = folder.join("installed");
-    if std::fs::read_to_string(&stamp).is_ok_and(|present| present == wanted) {
-        return;
-    }
-    if folder.exists() {
-        std::fs::remove_dir_all(folder).expect("an older installation can be removed");
-    }
-    std::fs::create_dir_all(folder).expect("the folder can be made");
-    install(folder);
-    std::fs::write(stamp, wanted).expect("the stamp can be written");
+    tools::target().join("sdk").join(language)
 }
 
 #[test]
@@ -71,12 +48,7 @@ fn the_javascript_client_of_durable_functions_can_do_all_that_it_offers() {
     let node = run(Command::new("node").arg("--version"), MISSING);
     let lock = std::fs::read_to_string(suite.join("package-lock.json")).expect("the lock file");
     installed(&folder, &format!("{node}{lock}"), |folder| {
-        for file in ["package.json", "package-lock.json"] {
-            std::fs::copy(suite.join(file), folder.join(file)).expect("the lock file can be copied");
-        }
-        let mut npm = Command::new("npm");
-        npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]).arg(folder).current_dir(folder);
-        run(&mut npm, MISSING);
+        npm_ci(&suite, folder, MISSING);
     });
     let data = Folder::new();
     let server = data.serve(template());

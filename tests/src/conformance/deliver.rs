@@ -138,7 +138,7 @@ pub async fn a_key_is_remembered_for_a_day(store: Subject) {
     }
 }
 
-/// Of keyed messages the last thousand are remembered, and those of a former life are nobody's.
+/// Of keyed messages at least the last thousand are remembered, and those of a former life are nobody's.
 pub async fn a_thousand_keys_are_remembered(store: Subject) {
     created(&*store, start("a", 1)).await;
     let keyed = |n: u64| Message { keyed: true, arrived: at(n as i64), ..raised(n) };
@@ -155,7 +155,8 @@ pub async fn a_thousand_keys_are_remembered(store: Subject) {
         }
     }
     assert_eq!(deliver(&*store, "a", keyed(2)).await, Duplicate, "also when the instance has ended");
-    assert_eq!(deliver(&*store, "a", keyed(1)).await, Finished);
+    let oldest = deliver(&*store, "a", keyed(1)).await;
+    assert!(matches!(oldest, Finished | Duplicate), "{oldest:?}");
     created(&*store, start("a", 2)).await;
     assert_eq!(deliver(&*store, "a", keyed(2)).await, Delivered);
 }

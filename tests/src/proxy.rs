@@ -1,0 +1,238 @@
+//! A proxy between a store and DynamoDB that does what networks do on a bad day: answers get lost, requests come late or twice, connections
+//! break, servers say that they are busy.
+//!
+//! Each request is counted, by its action too, and a [`Plan`] decides what becomes of it. Must never: change a request or an answer.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::build::Random;
+
+/// One request, as a plan sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// How many requests came before.
+    pub number: u64,
+    /// Its action, for example `UpdateItem`.
+    pub action: String,
+    /// How many requests with this action came before.
+    pub nth: u64,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is carried out and answered.
+    Pass,
+    /// It is carried out; the answer gets lost, and the connection breaks.
+    LoseAnswer,
+    /// The connection breaks before anything is carried out.
+    Cut,
+    /// The connection breaks, and the request is carried out later: see [`Proxy::deliver_late`].
+    Late,
+    /// It is carried out and answered, and once more later: see [`Proxy::deliver_late`].
+    Twice,
+    /// The server says that something went wrong (500). Nothing is carried out.
+    ServerError,
+    /// The server says that it is busy. Nothing is carried out.
+    Throttle,
+}
+
+/// Decides what becomes of each request.
+pub struct Plan(Box<dyn FnMut(&Call) -> Fate + Send>);
+
+impl Plan {
+    /// What the function says.
+    #[must_use]
+    pub fn by(decide: impl FnMut(&Call) -> Fate + Send + 'static) -> Self {
+        Self(Box::new(decide))
+    }
+
+    /// Everything goes through.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::by(|_| Fate::Pass)
+    }
+
+    /// This for the `nth` request with an action from now on, counted from 0; all others go through.
+    #[must_use]
+    pub fn nth_of(action: &'static str, nth: u64, fate: Fate) -> Self {
+        let mut seen = 0;
+        Self::by(move |call| {
+            let is = call.action == action;
+            seen += u64::from(is);
+            if is && seen == nth + 1 { fate } else { Fate::Pass }
+        })
+    }
+
+    /// One of `fates` for about `per_mille` of a thousand requests, drawn from a seed.
+    #[must_use]
+    pub fn seeded(seed: u64, per_mille: u64, fates: Vec<Fate>) -> Self {
+        let mut random = Random::new(seed);
+        Self::by(move |_| if random.below(1000) < per_mille { fates[random.below(fates.len() as u64) as usize] } else { Fate::Pass })
+    }
+}
+
+/// A proxy at work. It ends with the last handle.
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    at_work: tokio::task::JoinHandle<()>,
+}
+
+struct Shared {
+    upstream: String,
+    state: Mutex<State>,
+}
+
+struct State {
+    plan: Plan,
+    calls: Vec<Call>,
+    of: BTreeMap<String, u64>,
+    late: Vec<Vec<u8>>,
+}
+
+impl Proxy {
+    /// Puts a proxy before a server, on the loopback interface. Needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// If there is no free port.
+    pub async fn before(upstream: &str, plan: Plan) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let state = State { plan, calls: Vec::new(), of: BTreeMap::new(), late: Vec::new() };
+        let shared = Arc::new(Shared { upstream: upstream.to_owned(), state: Mutex::new(state) });
+        let at_work = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        Ok(Self { address, shared, at_work })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// From now on another plan decides.
+    pub fn follow(&self, plan: Plan) {
+        self.shared.state().plan = plan;
+    }
+
+    /// All requests so far.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.shared.state().calls.clone()
+    }
+
+    /// Carries out what has been late until now, in the order in which it was sent, and says how many requests that were.
+    ///
+    /// # Errors
+    /// If the server cannot be reached.
+    pub async fn deliver_late(&self) -> io::Result<usize> {
+        let late = std::mem::take(&mut self.shared.state().late);
+        for request in &late {
+            forward(&self.shared.upstream, request).await?;
+        }
+        Ok(late.len())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.at_work.abort();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a request, and decides.
+    fn decide(&self, action: &str) -> Fate {
+        let mut state = self.state();
+        let nth = state.of.entry(action.to_owned()).or_default();
+        let call = Call { number: 0, action: action.to_owned(), nth: *nth };
+        *nth += 1;
+        let call = Call { number: state.calls.len() as u64, ..call };
+        state.calls.push(call.clone());
+        (state.plan.0)(&call)
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let shared = Arc::clone(&shared);
+        // A client that breaks off has what it wanted.
+        tokio::spawn(async move { serve(client, &shared).await.ok() });
+    }
+}
+
+/// Serves one request; each has a connection of its own, so that the end of an answer needs no parsing.
+async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
+    let Some((request, head)) = read_request(&mut client).await? else { return Ok(()) };
+    let target = header(&request[..head], "x-amz-target").unwrap_or_default();
+    let fate = shared.decide(target.rsplit('.').next().unwrap_or_default());
+    let answer = match fate {
+        Fate::Pass | Fate::LoseAnswer | Fate::Twice => forward(&shared.upstream, &request).await?,
+        Fate::Cut | Fate::Late => Vec::new(),
+        Fate::ServerError => error("500 Internal Server Error", "com.amazonaws.dynamodb.v20120810#InternalServerError"),
+        Fate::Throttle => error("400 Bad Request", "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"),
+    };
+    if matches!(fate, Fate::Late | Fate::Twice) {
+        shared.state().late.push(request);
+    }
+    if !matches!(fate, Fate::LoseAnswer | Fate::Cut | Fate::Late) {
+        client.write_all(&answer).await?;
+        client.shutdown().await?;
+    }
+    Ok(())
+}
+
+/// Reads one request: its head, and as much as that says. And how long the head is.
+async fn read_request(client: &mut TcpStream) -> io::Result<Option<(Vec<u8>, usize)>> {
+    let mut request = Vec::new();
+    let head = loop {
+        if let Some(end) = request.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end + 4;
+        }
+        if client.read_buf(&mut request).await? == 0 {
+            return Ok(None);
+        }
+    };
+    let length = header(&request[..head], "content-length").and_then(|length| length.parse::<usize>().ok()).unwrap_or(0);
+    while request.len() < head + length {
+        if client.read_buf(&mut request).await? == 0 {
+            return Ok(None);
+        }
+    }
+    Ok(Some((request, head)))
+}
+
+fn header(head: &[u8], wanted: &str) -> Option<String> {
+    let head = String::from_utf8_lossy(head);
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    lines.find_map(|(name, value)| name.eq_ignore_ascii_case(wanted).then(|| value.trim().to_owned()))
+}
+
+/// Sends a request on, and reads the answer to the end of the connection.
+async fn forward(upstream: &str, request: &[u8]) -> io::Result<Vec<u8>> {
+    let mut server = TcpStream::connect(upstream).await?;
+    let first_line = request.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    server.write_all(&request[..first_line]).await?;
+    server.write_all(b"connection: close\r\n").await?;
+    server.write_all(&request[first_line..]).await?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).await?;
+    Ok(answer)
+}
+
+fn error(status: &str, kind: &str) -> Vec<u8> {
+    let body = format!("{{\"__type\":\"{kind}\",\"message\":\"as planned\"}}");
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").into_bytes()
+}

@@ -1,0 +1,251 @@
+//! Where things move from the item into rows, and what keeps hubs, ids and senders apart.
+
+use std::sync::Arc;
+
+use durable::header::RuntimeStatus;
+use durable::limits;
+use durable::message::Message;
+use durable::ports::{Create, Delivered, Known, ListQuery, Store};
+use durable_tests::build::*;
+use durable_tests::dynamodb::Local;
+
+/// Payloads, messages, headers and events of every size around each border come back as they were given.
+#[test]
+fn nothing_changes_at_the_borders_of_sizes() {
+    const PART: usize = 350 * 1024;
+    let (local, store) = (Local::get(), Local::get().fresh());
+    local.run(async {
+        for (n, bytes) in [0, 1, 511, 512, 513, PART - 1, PART, PART + 1, 2 * PART].into_iter().enumerate() {
+            let (instance, n) = (format!("payload-{bytes}"), n as u64);
+            created(&store, Create { input: large(bytes, n), ..start(&instance, n) }).await;
+            let turn = Turn::on(&instance, &load(&store, &instance).await).custom_status(large(bytes, n + 100)).completes(large(bytes, n + 200));
+            turn.lands(&store).await;
+            let status = store.status(&id(&instance)).await.unwrap().unwrap();
+            assert!(status.input == large(bytes, n) && status.output == Some(large(bytes, n + 200)), "{bytes}");
+            assert!(status.custom_status == Some(large(bytes, n + 100)), "{bytes}");
+        }
+        // The stored form of a message is longer than its data.
+        created(&store, start("messages", 1)).await;
+        let sizes: Vec<usize> = (180..260).step_by(3).chain([PART - 100, PART - 60, PART, PART + 1]).collect();
+        for (n, bytes) in sizes.iter().enumerate() {
+            assert_eq!(deliver(&store, "messages", raised_with(n as u64, large(*bytes, n as u64))).await, Delivered::Delivered);
+        }
+        let loaded = load(&store, "messages").await;
+        assert!(loaded.inbox.iter().zip(&sizes).enumerate().all(|(n, (m, bytes))| *m == raised_with(n as u64, large(*bytes, n as u64))));
+        let committed = Turn::on("messages", &loaded).takes(sizes.len() - 2).lands(&store).await;
+        assert!(committed.inbox == loaded.inbox[sizes.len() - 2..]);
+
+        created(&store, start("events", 1)).await;
+        let mut expected = Vec::new();
+        for (n, bytes) in [1, 2000, 2040, 2050, 4000, 4090, 4093, 4100, 10, 30, PART, 5, 5000, 2046].into_iter().enumerate() {
+            let loaded = load(&store, "events").await;
+            let new = vec![large(bytes, n as u64).stored().clone(), event(n as u64)];
+            expected.extend(new.clone());
+            Turn::on("events", &loaded).append(new).lands(&store).await;
+            for known in 0..=expected.len() {
+                let from = Known { incarnation: life(1), execution: 0, events: known as u64 };
+                assert!(store.load(&id("events"), Some(from)).await.unwrap().unwrap().events == expected[known..], "after {bytes}, from {known}");
+            }
+        }
+        for first in 0..expected.len() {
+            for last in first..=expected.len() {
+                let found = store.history(&id("events"), life(1), 0, first as u64..last as u64).await.unwrap();
+                assert!(found == expected[first..last], "{first}..{last}");
+            }
+        }
+    });
+}
+
+/// A header with an outbox of many kilobytes, or megabytes, stands in rows; smaller ones after it in the item again.
+#[test]
+fn headers_of_every_size_come_back() {
+    let (local, store) = (Local::get(), Local::get().fresh());
+    local.run(async {
+        created(&store, start("a", 1)).await;
+        for (n, bytes) in [100, 20_000, 30_000, 2_000_000, 500, 800_000, 0].into_iter().enumerate() {
+            let loaded = load(&store, "a").await;
+            let outbox = vec![to("b", None, raised_with(n as u64, large(bytes, n as u64)))];
+            let turn = Turn::on("a", &loaded).with(|h| h.outbox = outbox);
+            let header = turn.clone().build_commit().header;
+            turn.lands(&store).await;
+            let status = store.status(&id("a")).await.unwrap().unwrap();
+            assert!(load(&store, "a").await.header == header && status.header == header, "{bytes}");
+            let page = store.list(ListQuery::default(), None).await.unwrap();
+            assert!(page.items.len() == 1 && page.items[0].header == header, "{bytes}");
+            assert!(store.peek(&id("a")).await.unwrap().unwrap().header == header, "{bytes}");
+        }
+    });
+}
+
+/// As many messages as a turn may take go in one commit, also from a long inbox.
+#[test]
+fn sixty_four_messages_are_removed_in_one_commit() {
+    let (local, store) = (Local::get(), Local::get().fresh());
+    local.run(async {
+        created(&store, start("a", 1)).await;
+        for n in 0..150 {
+            deliver(&store, "a", raised(n)).await;
+        }
+        let before = store.capacity();
+        let loaded = load(&store, "a").await;
+        let committed = Turn::on("a", &loaded).takes(limits::MESSAGES_PER_TURN).lands(&store).await;
+        assert_eq!(store.capacity().since(&before).total().calls, 2, "one load, one commit");
+        assert_eq!(ids(&committed.inbox), (64..150).map(message_id).collect::<Vec<_>>());
+    });
+}
+
+/// More senders than the item has room for: each keeps its numbers, whether its messages stood in the inbox or were taken at once.
+#[test]
+fn fifty_senders_are_remembered_each() {
+    let (local, store) = (Local::get(), Local::get().fresh());
+    local.run(async {
+        created(&store, start("a", 1)).await;
+        let name = |n: u64| format!("sender-{n}");
+        for n in 0..50 {
+            assert_eq!(deliver(&store, "a", sent_by(&name(n), 1, 5)).await, Delivered::Delivered, "{n}");
+        }
+        let loaded = load(&store, "a").await;
+        Turn::on("a", &loaded).takes_all().lands(&store).await;
+        // Old senders and new ones together, lower numbers and higher ones, in one turn.
+        let mut turn = Turn::on("a", &load(&store, "a").await);
+        for n in 40..60 {
+            turn = turn.direct(sent_by(&name(n), 1, if n % 2 == 0 { 3 } else { 7 }));
+        }
+        turn.append(events(0..1)).lands(&store).await;
+        for n in 0..60 {
+            let highest = match n {
+                0..40 => 5,
+                40..50 if n % 2 == 0 => 5,
+                50.. if n % 2 == 0 => 3,
+                _ => 7,
+            };
+            for (number, answer) in [(highest, Delivered::Duplicate), (highest - 1, Delivered::Duplicate), (highest + 1, Delivered::Delivered)] {
+                assert_eq!(deliver(&store, "a", sent_by(&name(n), 1, number)).await, answer, "sender {n}, number {number}");
+            }
+        }
+        let loaded = load(&store, "a").await;
+        Turn::on("a", &loaded).takes_all().completes(text("1")).lands(&store).await;
+        for (number, answer) in [(6, Delivered::Duplicate), (9, Delivered::Finished)] {
+            assert_eq!(deliver(&store, "a", sent_by(&name(45), 1, number + 2)).await, if number == 6 { Delivered::Duplicate } else { answer });
+        }
+    });
+}
+
+/// A turn that takes messages of many senders at once while others deliver: numbers never go down, and nothing is lost.
+#[test]
+fn numbers_that_grow_while_a_turn_is_committed_stay() {
+    let (local, store) = (Local::get(), Local::get().fresh());
+    local.run(async {
+        created(&store, start("a", 1)).await;
+        let seen = load(&store, "a").await;
+        for n in 0..40 {
+            deliver(&store, "a", sent_by(&format!("s{n}"), 1, 9)).await;
+        }
+        let mut turn = Turn::on("a", &seen);
+        for n in 0..60 {
+            turn = turn.direct(sent_by(&format!("s{n}"), 1, 4));
+        }
+        let committed = turn.lands(&store).await;
+        assert_eq!(committed.inbox.len(), 40);
+        for n in 0..60 {
+            let highest = if n < 40 { 9 } else { 4 };
+            assert_eq!(deliver(&store, "a", sent_by(&format!("s{n}"), 1, highest)).await, Delivered::Duplicate, "{n}");
+            assert_eq!(deliver(&store, "a", sent_by(&format!("s{n}"), 1, highest + 1)).await, Delivered::Delivered, "{n}");
+        }
+    });
+}
+
+/// Two hubs in one table never see each other, and tokens of one are nothing to the other.
+#[test]
+fn hubs_in_one_table_keep_apart() {
+    let local = Local::get();
+    let (client, table) = (Local::client(local.address()), local.table());
+    let stores = ["one", "two", "one-two"].map(|hub| Local::store(&client, &table, hub));
+    local.run(async {
+        for (n, store) in stores.iter().enumerate() {
+            for instance in ["a", "b", "c"] {
+                created(store, start(instance, n as u64 * 10 + 1)).await;
+                deliver(store, instance, raised(n as u64)).await;
+            }
+        }
+        let top = |top| ListQuery { top, ..ListQuery::default() };
+        let mut tokens = Vec::new();
+        for (n, store) in stores.iter().enumerate() {
+            let page = store.list(top(0), None).await.unwrap();
+            assert!(page.items.len() == 3 && page.items.iter().all(|item| item.header.incarnation == life(n as u64 * 10 + 1)));
+            assert_eq!(load(store, "a").await.inbox, [raised(n as u64)]);
+            tokens.push(store.list(top(1), None).await.unwrap().next.unwrap());
+        }
+        for (n, store) in stores.iter().enumerate() {
+            for (m, token) in tokens.iter().enumerate() {
+                assert_eq!(store.list(top(1), Some(token.clone())).await.is_ok(), n == m, "hub {n}, token of {m}");
+            }
+        }
+        // One end, one start, in one hub only.
+        Turn::on("a", &load(&stores[0], "a").await).takes_all().completes(text("1")).lands(&stores[0]).await;
+        assert_eq!(purged(&stores[0], "a").await, durable::ports::Purge::Done);
+        assert_eq!(load(&stores[1], "a").await.header.status, RuntimeStatus::Pending);
+    });
+}
+
+/// Ids whose keys are too long to be written out work like any other, with all that belongs to them.
+#[test]
+fn very_long_ids_work_like_any_other() {
+    let (local, store) = (Local::get(), Local::get().fresh());
+    local.run(async {
+        let all: Vec<String> = ["🦀", "🐙"].iter().map(|last| format!("{}{last}", "🦀".repeat(255))).collect();
+        for (n, instance) in all.iter().enumerate() {
+            created(&store, Create { input: large(5_000, n as u64), ..start(instance, n as u64 + 1) }).await;
+            let keyed = Message { keyed: true, ..raised(1) };
+            assert_eq!(deliver(&store, instance, keyed.clone()).await, Delivered::Delivered);
+            assert_eq!(deliver(&store, instance, keyed).await, Delivered::Duplicate);
+            let loaded = load(&store, instance).await;
+            Turn::on(instance, &loaded).takes_all().append(events(0..900)).completes(text("1")).lands(&store).await;
+        }
+        let page = store.list(ListQuery { prefix: Some("🦀".into()), ..ListQuery::default() }, None).await.unwrap();
+        let mut found: Vec<String> = page.items.iter().map(|item| item.instance.to_string()).collect();
+        found.sort();
+        assert_eq!(found, {
+            let mut all = all.clone();
+            all.sort();
+            all
+        });
+        assert_eq!(purged(&store, &all[0]).await, durable::ports::Purge::Done);
+        assert_eq!(load(&store, &all[1]).await.events, events(0..900));
+    });
+}
+
+/// Whatever an instance was, nothing is left in the table once it is purged: not after many lives, large payloads, lost races and restarts.
+#[test]
+fn a_purge_leaves_nothing_in_the_table() {
+    let local = Local::get();
+    let (client, table) = (Local::client(local.address()), local.table());
+    let store = Arc::new(Local::store(&client, &table, "hub"));
+    local.run(async {
+        for n in 1..=3 {
+            created(&*store, Create { input: large(900_000, n), ..start("a", n) }).await;
+            for m in 0..40 {
+                deliver(&*store, "a", sent_by(&format!("s{m}"), 1, 1)).await;
+            }
+            deliver(&*store, "a", Message { keyed: true, ..raised_with(n, large(400_000, n)) }).await;
+            let loaded = load(&*store, "a").await;
+            Turn::on("a", &loaded).takes(20).custom_status(large(3_000, n)).append(events(0..700)).lands(&*store).await;
+            Turn::on("a", &loaded).named(n << 40).custom_status(large(9_000, n)).append(events(0..700)).loses(&*store).await;
+            let loaded = load(&*store, "a").await;
+            Turn::on("a", &loaded).takes_all().continues_as_new(large(2_000, n)).append(events(0..3)).lands(&*store).await;
+            let loaded = load(&*store, "a").await;
+            Turn::on("a", &loaded).append(events(3..80)).completes(large(2_000, n)).lands(&*store).await;
+        }
+        let rows = client.scan().table_name(&table).send().await.unwrap().items.unwrap();
+        assert!(
+            rows.iter().all(|row| {
+                let sk = row["sk"].as_s().unwrap();
+                sk == "0" || sk.contains(&life(3).to_string())
+            }),
+            "rows of former lives are left"
+        );
+        assert_eq!(purged(&*store, "a").await, durable::ports::Purge::Done);
+        let left = client.scan().table_name(&table).send().await.unwrap().items.unwrap();
+        assert_eq!(left, []);
+    });
+}

@@ -1,0 +1,6 @@
+//! What is special about the DynamoDB store.
+
+mod borders;
+mod costs;
+mod extras;
+mod faults;

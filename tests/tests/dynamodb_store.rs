@@ -1,0 +1,21 @@
+//! The DynamoDB store keeps every promise of the Store port, on Amazon's own DynamoDB Local, and gives the same results as the store in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so")]
+
+mod dynamodb;
+
+use std::sync::Arc;
+
+use durable_tests::MemoryStore;
+use durable_tests::differential::differential;
+use durable_tests::dynamodb::Local;
+
+durable_tests::conformance_suite!(Local::open);
+
+#[test]
+fn random_operations_give_the_same_results_as_in_memory() {
+    let local = Local::get();
+    for seed in 1..=3 {
+        let store = Arc::new(local.fresh());
+        local.run(differential(Arc::new(MemoryStore::new(false)), store, seed, 300));
+    }
+}
