@@ -14,6 +14,7 @@ use serde_json::json;
 async fn a_process_is_used_again_and_sees_what_lambda_shows_it() {
     let cloud = fixture().env("GIVEN", "this").start().await.unwrap();
     let first = answer(&cloud, json!({"n": 1})).await;
+    cloud.quiesce(common::PATIENCE).await.unwrap();
     let second = answer(&cloud, json!({"n": 2})).await;
     assert_eq!(first["event"], json!({"n": 1}));
     assert_eq!((&first["invocation"], &second["invocation"]), (&json!(1), &json!(2)));
@@ -32,7 +33,7 @@ async fn a_process_is_used_again_and_sees_what_lambda_shows_it() {
 async fn a_process_that_waits_for_an_event_is_frozen() {
     let cloud = fixture().start().await.unwrap();
     answer(&cloud, json!({})).await;
-    until("the process is stopped", || cloud.sandboxes().iter().all(|sandbox| sandbox.frozen)).await;
+    until("the process is stopped", || cloud.sandboxes().iter().all(|sandbox| sandbox.frozen && sandbox.process.is_some())).await;
     let process = cloud.sandboxes()[0].process.unwrap();
     until("the system says so too", || common::process_state(process) == Some('T')).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -44,6 +45,7 @@ async fn a_process_that_waits_for_an_event_is_frozen() {
 async fn freezing_can_be_switched_off() {
     let cloud = fixture().freeze(false).start().await.unwrap();
     answer(&cloud, json!({})).await;
+    cloud.quiesce(common::PATIENCE).await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     let after = answer(&cloud, json!({})).await;
     assert!(after["idleTicks"].as_u64().unwrap() >= 5, "the process ran on: {after}");
@@ -105,6 +107,7 @@ async fn a_process_can_be_killed_at_work_and_asleep() {
     });
     assert!(killed["errorMessage"].as_str().unwrap().contains("signal: killed"), "{killed}");
     answer(&cloud, json!({})).await;
+    cloud.quiesce(common::PATIENCE).await.unwrap();
     let asleep = cloud.sandboxes()[0].clone();
     assert!(cloud.kill(asleep.id));
     assert_eq!(answer(&cloud, json!({})).await["invocation"], 1, "an event that meets a dying process goes to another one");
@@ -149,6 +152,7 @@ async fn answers_have_a_limit_and_come_in_one_piece() {
 async fn processes_end_with_the_cloud() {
     let cloud = fixture().start().await.unwrap();
     answer(&cloud, json!({})).await;
+    until("the process is known", || cloud.sandboxes()[0].process.is_some()).await;
     let process = cloud.sandboxes()[0].process.unwrap();
     cloud.stop().await;
     until("the process is gone", || matches!(common::process_state(process), None | Some('Z'))).await;

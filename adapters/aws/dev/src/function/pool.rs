@@ -92,7 +92,7 @@ impl Pool {
                 Err(back) => job = back,
             }
         }
-        if all.len() >= self.options.concurrency {
+        if all.iter().filter(|sandbox| !sandbox.is_over()).count() >= self.options.concurrency {
             let _ = job.reply.send(Err(Refused::Throttled));
             return;
         }
@@ -186,12 +186,12 @@ impl Function for Pool {
     }
 
     fn sandboxes(&self) -> Vec<SandboxInfo> {
-        self.sandboxes().iter().flatten().map(|sandbox| sandbox.info()).collect()
+        self.sandboxes().iter().flatten().filter(|sandbox| !sandbox.is_over()).map(|sandbox| sandbox.info()).collect()
     }
 
     fn kill(&self, id: u64) -> bool {
         let sandboxes = self.sandboxes();
-        let found = sandboxes.iter().flatten().find(|sandbox| sandbox.id == id);
+        let found = sandboxes.iter().flatten().find(|sandbox| sandbox.id == id && !sandbox.is_over());
         found.inspect(|sandbox| sandbox.kill_now()).is_some()
     }
 

@@ -119,8 +119,18 @@ impl Sandbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Its process runs. It may have come so far as to be idle before this was said.
     pub(super) fn started(&self, process: Option<u32>) {
-        self.state().process = process.and_then(|process| Pid::from_raw(i32::try_from(process).ok()?));
+        let mut state = self.state();
+        state.process = process.and_then(|process| Pid::from_raw(i32::try_from(process).ok()?));
+        if state.frozen {
+            state.signal(Signal::STOP);
+        }
+    }
+
+    /// Its process has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.state().phase == Phase::Ended
     }
 
     pub(super) fn busy(&self) -> bool {
@@ -227,7 +237,13 @@ impl Sandbox {
 
     /// Kills the process from a place that cannot wait.
     pub(super) fn kill_now(&self) {
-        self.state().signal(Signal::KILL);
+        let mut state = self.state();
+        state.signal(Signal::KILL);
+        // An idle one gets no more events.
+        if state.phase == Phase::Idle {
+            state.phase = Phase::Ended;
+        }
+        drop(state);
         self.kill();
     }
 

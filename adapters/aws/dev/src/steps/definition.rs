@@ -50,6 +50,7 @@ pub(super) enum State {
     Task(Box<Task>),
     Choice(Choice),
     Pass(Pass),
+    #[expect(dead_code, reason = "read only so that what it holds is checked")]
     Succeed(Plain),
     Fail(Fail),
 }
