@@ -20,12 +20,6 @@ use crate::work::{Attempt, Work};
 /// What an attempt has to leave of the invocation that runs it, to store its end.
 const LEAVES: Duration = Duration::from_secs(5);
 
-/// How long an event may wait until its invocation begins, before the attempt is given to another.
-const QUEUED: Duration = Duration::from_secs(60);
-
-/// A worker's word counts so much longer than its time.
-pub(crate) const GRACE: Duration = Duration::from_secs(15);
-
 /// How many attempts handed on by one invocation count as a few, whose ends each may drive the instance.
 const A_FEW: usize = 8;
 
@@ -41,6 +35,10 @@ pub struct InvocationDispatch {
     pub whole: Duration,
     /// The limit of an attempt whose activity names none.
     pub attempt: Duration,
+    /// How long an event may wait until its invocation begins.
+    pub queued: Duration,
+    /// For how long behind its deadline a worker's word counts.
+    pub grace: Duration,
     /// How many attempts run here at a time at most.
     pub in_place: usize,
     /// How many have been given a place here and have not ended. (One whose commit was lost counts until the end: then more is handed on.)
@@ -68,7 +66,7 @@ impl InvocationDispatch {
             return Place::Here;
         }
         self.elsewhere.fetch_add(1, Ordering::SeqCst);
-        Place::Elsewhere(now.after(QUEUED + limit + GRACE))
+        Place::Elsewhere(now.after(self.queued + limit + self.grace))
     }
 }
 
@@ -125,6 +123,8 @@ mod tests {
             deadline: NOW.after(left),
             whole: S * 300,
             attempt: S * 30,
+            queued: S * 60,
+            grace: S * 15,
             in_place: 2,
             here: Arc::default(),
             elsewhere: AtomicUsize::new(0),

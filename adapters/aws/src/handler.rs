@@ -22,7 +22,7 @@ use lambda_runtime::{Context, Diagnostic};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::dispatch::{GRACE, in_background};
+use crate::dispatch::in_background;
 use crate::event::{Event, Record, Seen, UnknownEvent};
 use crate::host::{Host, Parts};
 use crate::http::{self, HttpEvent};
@@ -207,10 +207,10 @@ impl Call {
             return Ok(());
         }
         let invocation = self.begin()?;
-        for (instance, life) in suspects {
+        for suspect in suspects {
             let message = "the process died while this orchestrator was running (a stack overflow, an abort, or killed from outside): it is tried again later";
             let fault = TurnFault { kind: FaultKind::Abort, at_event: None, expected: None, asked: None, message: message.to_owned() };
-            invocation.engine().record_fault(&instance, life, &fault).await?;
+            invocation.engine().record_fault(&suspect.instance, suspect.incarnation, &fault).await?;
         }
         invocation.finish().await;
         self.host.watchdog.clear();
@@ -383,7 +383,11 @@ impl Call {
     async fn activity(&self, attempt: &Attempt) -> Result<bool, HandlerError> {
         let effect = attempt.effect()?;
         let invocation = self.begin()?;
-        if !invocation.store().claim_run(&effect, attempt.attempt, &self.request_id, invocation.deadline().after(GRACE), SystemClock.now()).await? {
+        if !invocation
+            .store()
+            .claim_run(&effect, attempt.attempt, &self.request_id, invocation.deadline().after(self.host.settings.grace), SystemClock.now())
+            .await?
+        {
             tracing::info!(instance = %effect.instance, "attempt {} of activity `{}` is being made by somebody else", attempt.attempt, attempt.name);
             return Ok(invocation.finish().await.stuck);
         }

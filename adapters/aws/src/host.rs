@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_config::SdkConfig;
+use durable::App;
 use durable::event_url::EventUrls;
-use durable::ids::Incarnation;
-use durable::{App, InstanceId};
-use durable_host::{Watchdog, build_of_this_program};
+use durable::ports::FirstTurn;
+use durable_host::{Suspect, Watchdog, build_of_this_program};
 
 use crate::alarms::{AlarmService, Scheduler, StepFunctions};
 use crate::invoker::Invoker;
@@ -33,7 +33,9 @@ pub struct Host {
     /// Watches turns.
     pub watchdog: Arc<Watchdog>,
     /// Instances whose turn took the last process of this sandbox with it, until that is recorded.
-    pub suspects: Mutex<Vec<(InstanceId, Incarnation)>>,
+    pub suspects: Mutex<Vec<Suspect>>,
+    /// First turns that took it with them: starts like those are stored before they are run.
+    pub died: Vec<FirstTurn>,
     greeted: AtomicBool,
     /// What the table had been used when the last invocation ended.
     used: Mutex<Capacity>,
@@ -62,7 +64,7 @@ impl Host {
 
     /// Takes out the instances whose turn took the last process of this sandbox with it.
     #[must_use]
-    pub fn take_suspects(&self) -> Vec<(InstanceId, Incarnation)> {
+    pub fn take_suspects(&self) -> Vec<Suspect> {
         std::mem::take(&mut self.suspects.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -118,6 +120,7 @@ impl Parts {
             }
         };
         let (watchdog, suspects) = Watchdog::open(Path::new(SUSPECTS), 1);
+        let died = suspects.iter().filter_map(|suspect| suspect.first).collect();
         let (suspects, used) = (Mutex::new(suspects), Mutex::new(self.store.capacity()));
         Ok(Host {
             settings,
@@ -127,6 +130,7 @@ impl Parts {
             invoker: self.invoker.clone(),
             watchdog,
             suspects,
+            died,
             greeted: AtomicBool::new(false),
             used,
         })

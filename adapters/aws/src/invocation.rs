@@ -15,7 +15,7 @@ use durable_host::{NoWake, Running, SystemClock, SystemEntropy};
 use tokio::sync::oneshot;
 
 use crate::alarms::InvocationAlarms;
-use crate::dispatch::{GRACE, InvocationDispatch};
+use crate::dispatch::InvocationDispatch;
 use crate::host::Host;
 use crate::store::DynamoStore;
 
@@ -65,7 +65,7 @@ impl Invocation {
         let now = SystemClock.now();
         let whole = now.until(limit);
         let deadline = now.after(whole.saturating_sub(KEPT.min(whole / 4)));
-        let until = deadline.after(GRACE);
+        let until = deadline.after(host.settings.grace);
         let store = host.store.with_deadline(Instant::now() + now.until(deadline));
         let alarms = Arc::new(InvocationAlarms::new(host.alarms.clone(), host.settings.hub.clone(), deadline, until));
         let ports = Ports {
@@ -78,6 +78,8 @@ impl Invocation {
                 deadline,
                 whole,
                 attempt: host.settings.attempt,
+                queued: host.settings.queued,
+                grace: host.settings.grace,
                 in_place: host.settings.in_place,
                 here: Arc::default(),
                 elsewhere: AtomicUsize::new(0),
@@ -86,8 +88,9 @@ impl Invocation {
             entropy: Arc::new(SystemEntropy),
             guard: host.watchdog.clone(),
         };
-        let config = EngineConfig { exclusive: false, deadline: Some(deadline), claim: GRACE, ..EngineConfig::default() };
+        let config = EngineConfig { exclusive: false, deadline: Some(deadline), claim: host.settings.grace, ..EngineConfig::default() };
         let (engine, shards) = Engine::new(host.app.clone(), ports, config);
+        host.died.iter().for_each(|first| engine.store_first(*first));
         let (ended, turns) = oneshot::channel();
         let runtime = tokio::runtime::Handle::current();
         let run = move || {

@@ -5,8 +5,14 @@ use std::time::Duration;
 
 use durable_http::Key;
 
-/// Longest delay of an activity's attempt that is not said by the activity itself.
+/// The limit of an attempt where neither the activity nor the environment names one.
 const ATTEMPT: Duration = Duration::from_secs(30);
+
+/// A driver that is late is not taken for dead at once.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// An event usually begins within a second; where all is throttled it takes longer.
+const QUEUED: Duration = Duration::from_secs(60);
 
 /// Where timers wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +72,10 @@ pub struct Settings {
     pub attempt: Duration,
     /// `DURABLE_IN_PLACE`: attempts that one invocation runs at a time; more go to invocations of their own.
     pub in_place: usize,
+    /// `DURABLE_GRACE_SECONDS`: for how long behind its deadline an invocation's word counts, before others take over what it was at.
+    pub grace: Duration,
+    /// `DURABLE_QUEUED_SECONDS`: how long an attempt that is handed on may wait until its invocation begins, before it is given to another one.
+    pub queued: Duration,
     /// `DURABLE_METRICS` is not `OFF`: each invocation writes the capacity it used as a metric.
     pub metrics: bool,
     /// `AWS_LAMBDA_FUNCTION_NAME`: this function.
@@ -128,8 +138,10 @@ impl Settings {
             access: access(&get)?,
             url_secret: get("DURABLE_URL_SECRET").map(|secret| Secret(secret.into_bytes())),
             public_url: get("DURABLE_PUBLIC_URL"),
-            attempt: number(&get, "DURABLE_ATTEMPT_SECONDS")?.map_or(ATTEMPT, |seconds| Duration::from_secs(seconds as u64)),
+            attempt: seconds(&get, "DURABLE_ATTEMPT_SECONDS")?.unwrap_or(ATTEMPT),
             in_place: number(&get, "DURABLE_IN_PLACE")?.unwrap_or(64),
+            grace: seconds(&get, "DURABLE_GRACE_SECONDS")?.unwrap_or(GRACE),
+            queued: seconds(&get, "DURABLE_QUEUED_SECONDS")?.unwrap_or(QUEUED),
             metrics: !get("DURABLE_METRICS").is_some_and(|value| value.eq_ignore_ascii_case("off")),
             function: need("AWS_LAMBDA_FUNCTION_NAME", "the Lambda service sets it")?,
         })
@@ -142,6 +154,10 @@ fn number(get: &impl Fn(&str) -> Option<String>, name: &'static str) -> Result<O
         Ok(number @ 1..=100_000) => Ok(Some(number)),
         _ => Err(SettingsError::Wrong { name, value, expected: "a whole number from 1 to 100000" }),
     }
+}
+
+fn seconds(get: &impl Fn(&str) -> Option<String>, name: &'static str) -> Result<Option<Duration>, SettingsError> {
+    Ok(number(get, name)?.map(|seconds| Duration::from_secs(seconds as u64)))
 }
 
 fn timers(get: &impl Fn(&str) -> Option<String>) -> Result<Timers, SettingsError> {

@@ -30,9 +30,7 @@ use crate::ids::{CommitId, EffectId, Incarnation, InstanceId, MessageId};
 use crate::machine::{HANDED_ON, TurnFault};
 use crate::message::{Message, Outcome};
 use crate::payload::Payload;
-use crate::ports::{
-    AlarmKey, Alarms, Clock, Commit, CommitOutcome, Delivered, Dispatch, Entropy, FirstTurn, ReusePolicy, Store, StoreError, TurnGuard, Wake,
-};
+use crate::ports::{AlarmKey, Alarms, Clock, Commit, CommitOutcome, Delivered, Dispatch, Entropy, FirstTurn, ReusePolicy, Store, StoreError, TurnGuard, Wake};
 
 /// The adapters that an engine runs on.
 #[derive(Clone)]

@@ -3,12 +3,15 @@
 //! A host's test file names its launcher once. All stories of a file share one host, and use ids of their own. Must never: know which host it is.
 #![allow(dead_code, reason = "each file of a host uses a part of it")]
 
+#[cfg(test)]
+pub mod aws;
+
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::support::{Http, PATIENCE, Webhook, output_of, wait_for, wait_until, wait_where};
+use crate::support::{Http, PATIENCE, Webhook, output_of, wait_for, wait_until, wait_where};
 
 /// A host that runs the workload's orchestrators.
 pub trait Host: Sync {
@@ -194,7 +197,7 @@ pub fn a_suspended_instance_goes_on_where_it_was(host: &impl Host) {
 }
 
 /// One request with an idempotency key.
-fn keyed(http: &mut Http, path: &str, key: &str, body: &str) -> super::support::Answer {
+fn keyed(http: &mut Http, path: &str, key: &str, body: &str) -> crate::support::Answer {
     http.request_with("POST", path, &[("Idempotency-Key", key)], Some(body)).unwrap_or_else(|e| panic!("POST {path} has no answer: {e}"))
 }
 

@@ -26,6 +26,12 @@ pub fn workload() -> &'static PathBuf {
     PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "workload"]))
 }
 
+/// The same work as a Lambda function.
+pub fn workload_lambda() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "workload_lambda"]))
+}
+
 fn build(what: &[&str]) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

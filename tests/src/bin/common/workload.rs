@@ -141,6 +141,14 @@ async fn panics(_: Context) -> Result<(), Error> {
     panic!("out of paper")
 }
 
+/// Never comes back.
+#[orchestrator]
+async fn spins(_: Context) -> Result<(), Error> {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
 /// Gives the data of the event `Go` back, twice.
 #[orchestrator]
 async fn echo_twice(ctx: Context) -> Result<Vec<String>, Error> {
@@ -163,6 +171,7 @@ pub fn app() -> AppBuilder {
         .orchestrator(waits_for_child)
         .orchestrator(collect)
         .orchestrator(panics)
+        .orchestrator(spins)
         .orchestrator(echo_twice)
         .activity(log_activity)
         .activity(status_narrator_activity)
