@@ -11,7 +11,7 @@ use support::workload_lambda;
 
 fn aws() -> Arc<Aws> {
     static AWS: Mutex<Weak<Aws>> = Mutex::new(Weak::new());
-    hosts::shared(&AWS, || Aws::start(workload_lambda(), |cloud| cloud))
+    hosts::shared(&AWS, || Aws::start(workload_lambda(), |cloud| cloud.concurrency(64)))
 }
 
 hosts::stories!(aws());
