@@ -12,6 +12,7 @@
 //! It refuses what AWS refuses: what is too large, too many at a time, too long in a chain, under a name that is taken. DynamoDB itself is not here: that is
 //! DynamoDB Local. Must never: listen on, or send to, anything but loopback; check or need real credentials.
 
+mod builder;
 mod cloud;
 mod control;
 pub mod function;
@@ -25,7 +26,8 @@ pub mod steps;
 pub mod stream;
 pub mod url;
 
-pub use cloud::{Builder, Cloud, CloudError};
+pub use builder::{Builder, CloudError};
+pub use cloud::Cloud;
 pub use ids::Trace;
 pub use journal::JournalError;
 pub use parts::NotQuiet;

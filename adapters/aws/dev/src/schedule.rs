@@ -78,7 +78,7 @@ struct Schedules {
 }
 
 /// The scheduler.
-pub struct Scheduler {
+pub(crate) struct Scheduler {
     lambda: Arc<Lambda>,
     journal: Arc<Journal>,
     pulse: Pulse,

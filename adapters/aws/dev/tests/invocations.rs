@@ -63,7 +63,7 @@ async fn invoke_refuses_what_lambda_refuses() {
     assert_eq!(refused(&large(1024 * 1024, InvocationType::Event).await.unwrap_err()).0, "RequestTooLargeException");
     assert_eq!(large(1024 * 1024 - 20, InvocationType::Event).await.unwrap().status_code(), 202);
     cloud.quiesce(PATIENCE).await.unwrap();
-    let (busy, ()) = tokio::join!(client.invoke().function_name("durable").payload(Blob::new(r#"{"do":"sleep","ms":500}"#)).send(), async {
+    let (busy, ()) = tokio::join!(client.invoke().function_name("durable").payload(Blob::new(r#"{"do":"sleep","ms":1500}"#)).send(), async {
         common::until("the only process is busy", || cloud.sandboxes().iter().any(|sandbox| sandbox.busy)).await;
         let throttled = client.invoke().function_name("durable").send().await.unwrap_err();
         assert_eq!(refused(&throttled).0, "TooManyRequestsException");

@@ -200,6 +200,22 @@ async fn a_schedule_fires_once_and_deletes_itself() {
 }
 
 #[tokio::test]
+async fn schedules_outlast_the_driver() {
+    let state = tempfile::tempdir().unwrap();
+    let first = fixture().state(state.path()).start().await.unwrap();
+    let due = Timestamp::now() + SignedDuration::from_secs(2);
+    schedule(&first, &client!(aws_sdk_scheduler, first), "a", &at(due)).send().await.unwrap();
+    first.stop().await;
+    let second = fixture().state(state.path()).start().await.unwrap();
+    assert_eq!(second.schedules().len(), 1);
+    until("it has fired", || second.counts().timer == 1).await;
+    second.quiesce(PATIENCE).await.unwrap();
+    second.stop().await;
+    let third = fixture().state(state.path()).start().await.unwrap();
+    assert_eq!((third.schedules().len(), third.queued()), (0, 0));
+}
+
+#[tokio::test]
 async fn a_deleted_schedule_does_not_fire_and_wrong_ones_are_refused() {
     let cloud = fixture().schedule_lateness(Duration::from_secs(30)).start().await.unwrap();
     let scheduler = client!(aws_sdk_scheduler, cloud);

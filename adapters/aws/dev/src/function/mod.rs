@@ -15,9 +15,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub use pool::{Pool, SandboxOptions};
+pub(crate) use pool::{Pool, SandboxOptions};
 pub use sandbox::SandboxInfo;
-pub use watch::Watch;
+pub(crate) use watch::Watch;
 
 use crate::ids::{Trace, uuid};
 

@@ -22,23 +22,23 @@ use crate::pulse::Pulse;
 
 /// How the processes of a function run.
 #[derive(Debug, Clone)]
-pub struct SandboxOptions {
+pub(crate) struct SandboxOptions {
     /// The executable.
-    pub bootstrap: PathBuf,
+    pub(crate) bootstrap: PathBuf,
     /// How many run at most; an event beyond that is throttled.
-    pub concurrency: usize,
+    pub(crate) concurrency: usize,
     /// How long an invocation may take, work after the answer included.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// Stops a process while it waits for an event, as Lambda does.
-    pub freeze: bool,
+    pub(crate) freeze: bool,
     /// The environment of a process, beside `PATH`, `AWS_LAMBDA_RUNTIME_API` and `LAMBDA_TASK_ROOT`. Nothing else is handed down.
-    pub env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
     /// Where the processes' output goes; our own standard error if not said.
-    pub log: Option<PathBuf>,
+    pub(crate) log: Option<PathBuf>,
 }
 
 /// The processes of one function.
-pub struct Pool {
+pub(crate) struct Pool {
     options: SandboxOptions,
     function_arn: Arc<str>,
     log: Option<File>,

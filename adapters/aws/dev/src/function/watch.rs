@@ -17,7 +17,7 @@ const AT_ONCE: usize = 32;
 
 /// The function behind `cargo lambda watch`.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     url: String,
     client: reqwest::Client,
     slots: Semaphore,

@@ -79,7 +79,7 @@ pub enum InvokeError {
 }
 
 /// Lambda with its one function.
-pub struct Lambda {
+pub(crate) struct Lambda {
     /// The function's name.
     pub(crate) name: String,
     /// The function's ARN.

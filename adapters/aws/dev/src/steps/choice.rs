@@ -13,8 +13,11 @@ use super::path::{Path, Scope};
 /// What a value is compared as.
 const KINDS: [&str; 4] = ["String", "Numeric", "Boolean", "Timestamp"];
 
-/// How. The longer names first, since the shorter ones begin them.
-const RELATIONS: [(&str, fn(Ordering) -> bool); 5] = [
+/// Whether what is left of a comparison's name holds for two values in this order.
+type Relation = (&'static str, fn(Ordering) -> bool);
+
+/// How values are compared.
+const RELATIONS: [Relation; 5] = [
     ("GreaterThanEquals", Ordering::is_ge),
     ("GreaterThan", Ordering::is_gt),
     ("LessThanEquals", Ordering::is_le),

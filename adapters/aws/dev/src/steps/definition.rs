@@ -261,7 +261,7 @@ impl Machine {
         check_result_path(task.result_path.as_ref())?;
         check_errors(task.retry.iter().map(|retry| retry.error_equals.as_slice()))?;
         check_errors(task.catch.iter().map(|catch| catch.error_equals.as_slice()))?;
-        if task.retry.iter().any(|retry| retry.interval_seconds == 0 || !(retry.backoff_rate >= 1.0)) {
+        if task.retry.iter().any(|retry| retry.interval_seconds == 0 || retry.backoff_rate < 1.0) {
             return Err("a retry needs an interval of at least one second and a back-off rate of at least 1".to_owned());
         }
         task.catch.iter().try_for_each(|catch| {

@@ -35,13 +35,13 @@ const CLOSED: &str = "closed-execution";
 
 /// The state machine that timers run on.
 #[derive(Debug, Clone)]
-pub struct StepsOptions {
+pub(crate) struct StepsOptions {
     /// Its definition, a file in the Amazon States Language.
-    pub definition: PathBuf,
+    pub(crate) definition: PathBuf,
     /// Values for the definition's `${…}`. Names without one mean the function's ARN.
-    pub substitutions: BTreeMap<String, String>,
+    pub(crate) substitutions: BTreeMap<String, String>,
     /// Multiplies the intervals of retries, for tests.
-    pub retry_scale: f64,
+    pub(crate) retry_scale: f64,
 }
 
 /// A state machine that cannot be set up.
@@ -128,7 +128,7 @@ struct Executions {
 }
 
 /// Step Functions with one state machine.
-pub struct Steps {
+pub(crate) struct Steps {
     pub(crate) arn: String,
     machine: Arc<Machine>,
     lambda: Arc<Lambda>,

@@ -32,13 +32,13 @@ const FAILED_KEPT: usize = 1000;
 
 /// Where the stream is, and how it is mapped to the function.
 #[derive(Debug, Clone)]
-pub struct StreamOptions {
+pub(crate) struct StreamOptions {
     /// DynamoDB's endpoint.
-    pub dynamodb: String,
+    pub(crate) dynamodb: String,
     /// The table.
-    pub table: String,
+    pub(crate) table: String,
     /// How records become invocations.
-    pub mapping: Mapping,
+    pub(crate) mapping: Mapping,
 }
 
 /// How records become invocations: the settings of an event source mapping.
