@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 use crate::conformance::Opened;
 use crate::tools::{installed, npm_ci, run, target};
 
-const MISSING: &str = "install a Java development kit 17 or later, Node.js and npm (for example `apt-get install openjdk-17-jdk-headless nodejs npm`), \
+const MISSING: &str = "install a Java development kit 17 or later, Node.js and npm (for example `apt-get install default-jdk-headless nodejs npm`), \
                        or let `bash tests/run` do it";
 
 /// The DynamoDB of this test process.
@@ -45,7 +45,7 @@ impl Local {
         let folder = install();
         let library = folder.join("library");
         let mut server = Command::new("java")
-            .args(["-Xmx1g", "-XX:TieredStopAtLevel=1"])
+            .args(["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
             .arg(format!("-Djava.library.path={}", library.join("DynamoDBLocal_lib").display()))
             .args(["-cp", &class_path(&folder)])
             // The port is one that the launcher does not use.

@@ -457,6 +457,22 @@ mod tests {
     }
 
     #[test]
+    fn only_so_many_keys_are_kept() {
+        block_on(async {
+            let store = MemoryStore::new(true);
+            created(&store, start("a", 1)).await;
+            let keyed = |n: u64| Message { keyed: true, arrived: at(n as i64), ..raised(n) };
+            for n in 0..=limits::KEYED_IDS as u64 {
+                deliver(&store, "a", keyed(n)).await;
+                let loaded = load(&store, "a").await;
+                Turn::on("a", &loaded).takes_all().with(|h| h.ring.clear()).lands(&store).await;
+            }
+            assert_eq!(deliver(&store, "a", keyed(1)).await, Delivered::Duplicate);
+            assert_eq!(deliver(&store, "a", keyed(0)).await, Delivered::Delivered);
+        });
+    }
+
+    #[test]
     #[should_panic(expected = "counts the events")]
     fn a_header_that_does_not_add_up_is_a_mistake_of_the_caller() {
         block_on(async {

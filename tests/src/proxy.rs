@@ -41,6 +41,8 @@ pub enum Fate {
     ServerError,
     /// The server says that it is busy. Nothing is carried out.
     Throttle,
+    /// The server says that this caller may not do that.
+    Deny,
 }
 
 /// Decides what becomes of each request.
@@ -181,6 +183,7 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
         Fate::Pass | Fate::LoseAnswer | Fate::Twice => forward(&shared.upstream, &request).await?,
         Fate::Cut | Fate::Late => Vec::new(),
         Fate::ServerError => error("500 Internal Server Error", "com.amazonaws.dynamodb.v20120810#InternalServerError"),
+        Fate::Deny => error("400 Bad Request", "com.amazon.coral.service#AccessDeniedException"),
         Fate::Throttle => error("400 Bad Request", "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"),
     };
     if matches!(fate, Fate::Late | Fate::Twice) {

@@ -97,7 +97,7 @@ fn timers_wait_in_the_scheduler_if_that_is_chosen() {
 
 #[test]
 fn a_wide_fan_out_is_spread_over_many_invocations() {
-    let aws = aws(|cloud| cloud.concurrency(16).env("DURABLE_IN_PLACE", "8"));
+    let aws = aws(|cloud| cloud.concurrency(48).env("DURABLE_IN_PLACE", "8"));
     let mut http = aws.http();
     http.start("fan_out", "a", "300");
     assert_eq!(output_of(&mut http, "a"), 300 * 299);
@@ -266,7 +266,9 @@ fn gateways_and_load_balancers_are_front_doors_too_and_links_lead_back_through_t
         assert_eq!(started["statusCode"], 202, "{name}: {started}");
         let body: Value = serde_json::from_str(started["body"].as_str().unwrap()).unwrap();
         let link = body["statusQueryGetUri"].as_str().unwrap();
-        let target = link.strip_prefix("https://front.example").unwrap_or_else(|| panic!("{name}: {link} leads elsewhere"));
+        // A REST API takes its stage off before it calls.
+        let stage = if name == "v1" { "/dev" } else { "" };
+        let target = link.strip_prefix(&format!("https://front.example{stage}")).unwrap_or_else(|| panic!("{name}: {link} leads elsewhere"));
         assert_eq!(ask("GET", target, "")["statusCode"], 202, "{name}");
         let raised = ask("POST", &format!("/api/orchestrators/{name}/raise/Go"), r#""a b&c=d""#);
         assert_eq!(raised["statusCode"], 202, "{name}: {raised}");

@@ -319,6 +319,22 @@ fn a_missing_table_is_named() {
     });
 }
 
+/// What the policy does not allow is named, is not repeated, and counts as not done.
+#[test]
+fn a_missing_permission_is_named() {
+    Local::get().run(async {
+        let bad = bad(PATIENCE).await;
+        prepared(&bad).await;
+        let commit = a_turn(&bad.direct, 1).await;
+        bad.proxy.follow(Plan::by(|call| if call.action == "UpdateItem" { Fate::Deny } else { Fate::Pass }));
+        let outcome = bad.store.commit(Commit { token: durable::ports::Token::default(), ..commit }).await;
+        assert!(matches!(&outcome, CommitOutcome::Failed(StoreError::Unavailable(why)) if why.contains("dynamodb:UpdateItem")), "{outcome:?}");
+        assert!(bad.store.deliver(&id("a"), None, raised(1)).await.unwrap_err().to_string().contains("dynamodb:UpdateItem"));
+        assert_eq!(bad.proxy.calls().iter().filter(|call| call.action == "UpdateItem").count(), 2);
+        expect_turns(&bad, &[], "denied").await;
+    });
+}
+
 /// Senders and a driver on a network that loses, delays and repeats: each message that was acknowledged is taken exactly once, in order of its
 /// sender, and no message twice.
 #[test]

@@ -287,7 +287,7 @@ impl Builder {
         // From here on, dropping it ends what runs.
         let mut cloud = Cloud::new(parts.clone(), url, api, env);
         cloud.serve(url_listener, url::router(lambda.clone(), self.auth));
-        cloud.serve(api_listener, control::router(parts));
+        cloud.serve(api_listener, control::router(parts, url));
         if let (Some(shared), Some((table, mapping))) = (stream, self.stream) {
             let dynamodb = self.dynamodb.ok_or(CloudError::NoDynamo)?;
             let mut readers = stream::start(StreamOptions { dynamodb, table, mapping }, shared, lambda.clone()).await?;

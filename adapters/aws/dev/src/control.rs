@@ -3,6 +3,7 @@
 //! It asks for no credentials, so it is kept from web pages: a request with an `Origin`, or for a `Host` that is not this machine, is refused.
 //! Must never: be reachable from elsewhere.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::parts::Parts;
 use crate::{lambda, schedule, steps};
 
 /// The routes of all that is not the function's URL.
-pub(crate) fn router(parts: Arc<Parts>) -> Router {
+pub(crate) fn router(parts: Arc<Parts>, url: SocketAddr) -> Router {
     let own = Router::new()
         .route("/", post(step_functions))
         .route("/_dev", get(seen))
@@ -29,7 +30,7 @@ pub(crate) fn router(parts: Arc<Parts>) -> Router {
         .route("/_dev/stream/{what}", post(stream))
         .layer(DefaultBodyLimit::max(2 * 1024 * 1024))
         .with_state(parts.clone());
-    own.merge(lambda::router(parts.lambda.clone())).merge(schedule::router(parts.scheduler.clone())).layer(middleware::from_fn(guard))
+    own.merge(lambda::router(parts.lambda.clone(), url)).merge(schedule::router(parts.scheduler.clone())).layer(middleware::from_fn(guard))
 }
 
 async fn guard(request: Request, next: Next) -> Response {

@@ -1,7 +1,8 @@
-//! Lambda's `Invoke` over HTTP, as the SDK calls it.
+//! Lambda's `Invoke` and `GetFunctionUrlConfig` over HTTP, as the SDK calls them.
 //!
-//! Must never: know more operations than that one; all others are answered 404.
+//! Must never: know more operations than those; all others are answered 404.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,7 +10,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -18,15 +19,31 @@ use super::{InvokeError, Lambda};
 use crate::function::{Event, Kind, Outcome, Refused, SYNC_LIMIT};
 use crate::ids::{Trace, uuid};
 
-/// The route of `Invoke`.
-pub(crate) fn router(lambda: Arc<Lambda>) -> Router {
-    Router::new().route("/2015-03-31/functions/{function}/invocations", post(invoke)).with_state(lambda)
+/// The routes of both. `url` is where the function's URL listens.
+pub(crate) fn router(lambda: Arc<Lambda>, url: SocketAddr) -> Router {
+    Router::new()
+        .route("/2015-03-31/functions/{function}/invocations", post(invoke))
+        .route("/2021-10-31/functions/{function}/url", get(move |state, path| function_url(state, path, url)))
+        .with_state(lambda)
+}
+
+async fn function_url(State(lambda): State<Arc<Lambda>>, Path(function): Path<String>, url: SocketAddr) -> Response {
+    if !lambda.is_named(&function) {
+        return unknown(&lambda, &function);
+    }
+    let config = json!({"FunctionUrl": format!("http://{url}/"), "FunctionArn": lambda.arn, "AuthType": "NONE", "CreationTime": "2020-01-01T00:00:00Z",
+        "LastModifiedTime": "2020-01-01T00:00:00Z", "InvokeMode": "BUFFERED"});
+    axum::Json(config).into_response()
+}
+
+fn unknown(lambda: &Lambda, function: &str) -> Response {
+    let message = format!("Function not found: {function}; this driver serves {}", lambda.arn);
+    failed(StatusCode::NOT_FOUND, "ResourceNotFoundException", &message)
 }
 
 async fn invoke(State(lambda): State<Arc<Lambda>>, Path(function): Path<String>, headers: HeaderMap, body: Body) -> Response {
     if !lambda.is_named(&function) {
-        let message = format!("Function not found: {function}; this driver serves {}", lambda.arn);
-        return failed(StatusCode::NOT_FOUND, "ResourceNotFoundException", &message);
+        return unknown(&lambda, &function);
     }
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let Ok(payload) = to_bytes(body, SYNC_LIMIT).await else {

@@ -344,3 +344,21 @@ fn a_record_of_a_newer_build_is_an_error_and_stays_as_it_is() {
     assert_eq!(after, header);
     fixture.load("b");
 }
+
+#[test]
+fn only_so_many_keys_are_kept() {
+    let fixture = Fixture::new();
+    fixture.create(create_of("a"));
+    let n = limits::KEYED_IDS as i64 + 5;
+    for at in 0..n {
+        let keyed = durable::message::Message { keyed: true, arrived: durable::Timestamp::from_millis(at), ..message(None) };
+        if wait(fixture.store.deliver(&id("a"), None, keyed)).unwrap() == Delivered::Full {
+            let loaded = fixture.load("a");
+            let mut commit = next("a", &loaded.header, &loaded.token);
+            commit.taken = loaded.inbox.len();
+            fixture.commit(commit);
+        }
+    }
+    let kept = fixture.hands(|db| db.conn.query_row("SELECT count(*) FROM keys", [], |row| row.get::<_, i64>(0)).unwrap());
+    assert_eq!(kept, limits::KEYED_IDS as i64);
+}
