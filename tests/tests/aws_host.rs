@@ -49,7 +49,8 @@ fn a_base_lifecycle_costs_four_writes_and_little_else() {
     assert!(reads <= 3.0, "{reads} read units");
     assert_eq!(more, 0.0);
     let counts = aws.cloud.counts();
-    assert!(counts.url == 3 && counts.stream <= 2 && counts.asynchronous == 0 && counts.timer == 0, "start, raise, status, and: {counts:?}");
+    // The first process of a build has other builds' faulted instances looked at, once for all.
+    assert!(counts.url == 3 && counts.stream <= 2 && counts.asynchronous <= 1 && counts.timer == 0, "start, raise, status, and: {counts:?}");
     assert!(aws.cloud.executions().is_empty(), "no timer was set");
     println!("write units {units}, read units {reads}, {counts:?}");
 }
@@ -97,7 +98,7 @@ fn timers_wait_in_the_scheduler_if_that_is_chosen() {
 
 #[test]
 fn a_wide_fan_out_is_spread_over_many_invocations() {
-    let aws = aws(|cloud| cloud.concurrency(48).env("DURABLE_IN_PLACE", "8"));
+    let aws = aws(|cloud| cloud.concurrency(64).env("DURABLE_IN_PLACE", "8"));
     let mut http = aws.http();
     http.start("fan_out", "a", "300");
     assert_eq!(output_of(&mut http, "a"), 300 * 299);
@@ -109,7 +110,7 @@ fn a_wide_fan_out_is_spread_over_many_invocations() {
 #[test]
 fn events_that_come_twice_change_nothing() {
     let twice = |cloud: Builder| {
-        cloud.concurrency(32).env("DURABLE_IN_PLACE", "2").asynchronous(AsyncOptions {
+        cloud.concurrency(64).env("DURABLE_IN_PLACE", "2").asynchronous(AsyncOptions {
             retries: vec![Duration::from_secs(1), Duration::from_secs(2)],
             allow_loops: true,
             twice: true,

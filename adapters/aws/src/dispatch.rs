@@ -20,6 +20,9 @@ use crate::work::{Attempt, Work};
 /// What an attempt has to leave of the invocation that runs it, to store its end.
 const LEAVES: Duration = Duration::from_secs(5);
 
+/// However short invocations are, an attempt gets so much: less would never be enough.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// How many attempts handed on by one invocation count as a few, whose ends each may drive the instance.
 const A_FEW: usize = 8;
 
@@ -56,7 +59,7 @@ impl std::fmt::Debug for InvocationDispatch {
 impl InvocationDispatch {
     /// The longest that an attempt may take: what its activity says, as far as an invocation of its own could give it.
     fn limit(&self, task: &ActivityTask) -> Duration {
-        task.timeout.unwrap_or(self.attempt).min(self.whole.saturating_sub(LEAVES + LEAVES))
+        task.timeout.unwrap_or(self.attempt).min(self.whole.saturating_sub(LEAVES + LEAVES).max(LEAST))
     }
 
     fn place_at(&self, task: &ActivityTask, now: Timestamp) -> Place {

@@ -118,6 +118,8 @@ struct Call {
     store: DynamoStore,
     request_id: String,
     limit: Timestamp,
+    /// What an invocation of this function has, from its beginning to its limit.
+    whole: Duration,
 }
 
 impl Handler {
@@ -158,7 +160,9 @@ impl Handler {
         });
         let host = host.await.map_err(HandlerError::Start)?.clone();
         let store = host.store.with_deadline(Instant::now() + SystemClock.now().until(limit));
-        let call = Call { host, store, request_id: context.request_id.clone(), limit };
+        // Near enough: this is the beginning.
+        let whole = SystemClock.now().until(limit);
+        let call = Call { host, store, request_id: context.request_id.clone(), limit, whole };
         call.record_suspects().await?;
         Ok(call)
     }
@@ -177,7 +181,7 @@ impl Handler {
                 return Ok(Handled { answer, rest: Box::pin(async { false }) });
             }
         };
-        let invocation = Invocation::begin(&call.host, limit)?;
+        let invocation = call.begin()?;
         let time = SystemClock.now().until(invocation.deadline());
         let router = durable_http::router(invocation.client(), event.options(&call.host.settings, time));
         let answer = event.answer(router, context, time).await;
@@ -197,7 +201,7 @@ impl Handler {
 
 impl Call {
     fn begin(&self) -> Result<Invocation, HandlerError> {
-        Ok(Invocation::begin(&self.host, self.limit)?)
+        Ok(Invocation::begin(&self.host, self.limit, self.whole)?)
     }
 
     /// The last process of this sandbox died in user code: that is recorded before anything else is driven.

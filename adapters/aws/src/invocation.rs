@@ -57,14 +57,14 @@ pub struct Done {
 }
 
 impl Invocation {
-    /// Begins one that the platform ends at `limit`.
+    /// Begins one that the platform ends at `limit`; an invocation has `whole` from its beginning on.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if no thread can be started.
-    pub fn begin(host: &Arc<Host>, limit: Timestamp) -> Result<Self, StoreError> {
+    pub fn begin(host: &Arc<Host>, limit: Timestamp, whole: Duration) -> Result<Self, StoreError> {
         let now = SystemClock.now();
-        let whole = now.until(limit);
-        let deadline = now.after(whole.saturating_sub(KEPT.min(whole / 4)));
+        let left = now.until(limit);
+        let deadline = now.after(left.saturating_sub(KEPT.min(whole / 4)));
         let until = deadline.after(host.settings.grace);
         let store = host.store.with_deadline(Instant::now() + now.until(deadline));
         let alarms = Arc::new(InvocationAlarms::new(host.alarms.clone(), host.settings.hub.clone(), deadline, until));

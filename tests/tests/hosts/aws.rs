@@ -30,6 +30,8 @@ pub struct Aws {
 impl Aws {
     /// This program as the function, with the template's mapping and timers, and short delays of the safety nets.
     pub fn start(program: &Path, with: impl FnOnce(Builder) -> Builder) -> Self {
+        // `RUST_LOG` shows what the driver has to say.
+        let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_writer(std::io::stderr).try_init();
         let (local, webhook, folder) = (Local::get(), Webhook::new(), tempfile::tempdir().expect("a temporary folder"));
         let table = local.table();
         let retries = vec![Duration::from_secs(1), Duration::from_secs(2)];

@@ -31,6 +31,7 @@ pub fn shared<T>(slot: &Mutex<Weak<T>>, make: impl FnOnce() -> T) -> Arc<T> {
     })
 }
 
+#[allow(unused_macros, reason = "a file of a host may tell no stories")]
 /// Makes a `#[test]` of every story, for the host that this expression gives (an `Arc` of one).
 macro_rules! stories {
     ($host:expr) => {
@@ -68,6 +69,7 @@ macro_rules! stories {
         )*
     };
 }
+#[allow(unused_imports, reason = "a file of a host may tell no stories")]
 pub(crate) use stories;
 
 pub fn the_walk(host: &impl Host) {

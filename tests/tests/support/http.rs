@@ -116,7 +116,9 @@ impl Http {
     /// What is shown of an instance.
     #[track_caller]
     pub fn status(&mut self, instance: &str) -> Value {
-        let answer = self.get(&format!("/api/orchestrators/{instance}/status"));
+        let answer = super::wait_for("a status that is not refused for want of room", super::PATIENCE, || {
+            Some(self.get(&format!("/api/orchestrators/{instance}/status"))).filter(|answer| answer.code != 429)
+        });
         assert!(matches!(answer.code, 200 | 202), "the status of {instance}: {answer:?}");
         answer.json()
     }

@@ -17,7 +17,7 @@ use super::load::{Seen, Whole, messages};
 use super::senders::{self, InARow};
 use super::spill::{self, Stored};
 use super::write::{NotWritten, Refusal};
-use super::{DynamoStore, IN_PLACE, keys};
+use super::{DynamoStore, keys, must_be_looked_at};
 
 /// Payloads up to this size stand in the item.
 pub(super) const PAYLOAD_IN_THE_ITEM: usize = 512;
@@ -254,6 +254,5 @@ fn expression(commit: &Commit, seen: &Seen, there: &Item, prepared: &Prepared) -
 
 /// True if somebody must come back, as far as this driver can tell. What slips in meanwhile says so by its own write.
 fn leaves_work(commit: &Commit, there: &Item) -> bool {
-    let waits_in_place = commit.header.alarm.as_ref().is_some_and(|handle| handle.first() == Some(&IN_PLACE));
-    commit.header.has_work() || there.inbox.len() > commit.taken || (waits_in_place && !commit.header.status.is_terminal())
+    must_be_looked_at(&commit.header) || there.inbox.len() > commit.taken
 }

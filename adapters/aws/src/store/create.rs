@@ -18,7 +18,7 @@ use super::history::{self, Shape};
 use super::item::{self, Item};
 use super::load::Whole;
 use super::spill::{self, Stored};
-use super::{DynamoStore, keys};
+use super::{DynamoStore, keys, must_be_looked_at};
 
 /// How often a start is tried again because what it met has changed.
 const TRIES: usize = 8;
@@ -137,7 +137,7 @@ impl DynamoStore {
                 insert(name, Stored::place(payload.clone(), PAYLOAD_IN_THE_ITEM, (pk, life), format!("{nonce}{name}"), &mut rows).attribute());
             }
         }
-        for (name, is) in [("t", header.status.is_terminal()), ("o", !header.outbox.is_empty()), ("w", header.has_work())] {
+        for (name, is) in [("t", header.status.is_terminal()), ("o", !header.outbox.is_empty()), ("w", must_be_looked_at(header))] {
             if is {
                 insert(name, flag());
             }

@@ -53,6 +53,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use durable::header::Header;
 use durable::history::EventBytes;
 use durable::ids::{Incarnation, InstanceId};
 use durable::message::Message;
@@ -80,6 +81,12 @@ pub const ID: &str = "n";
 /// The first byte of an alarm's handle that stands for somebody who waits in place: such an instance bears the mark of work, because nothing
 /// else would wake it if that driver died. Handles of all other alarms begin with another byte.
 pub const IN_PLACE: u8 = b'i';
+
+/// True if somebody must come back to an instance with this header, whatever its inbox holds: work is left, or a driver waits in place.
+fn must_be_looked_at(header: &Header) -> bool {
+    let waits_in_place = header.alarm.as_ref().is_some_and(|handle| handle.first() == Some(&IN_PLACE));
+    header.has_work() || (waits_in_place && !header.status.is_terminal())
+}
 
 /// How to use a table.
 #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@ use serde_json::json;
 
 pub(crate) use pool::{Pool, SandboxOptions};
 pub use sandbox::SandboxInfo;
-pub(crate) use watch::Watch;
+pub(crate) use watch::{Watch, http_client};
 
 use crate::ids::{Trace, uuid};
 

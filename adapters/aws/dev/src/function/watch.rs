@@ -25,15 +25,20 @@ pub(crate) struct Watch {
     pulse: Pulse,
 }
 
+/// A client for plain HTTP on this machine.
+pub(crate) fn http_client(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    // The client wants a provider of TLS all the same. Another part of the program may have chosen one before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().timeout(timeout).no_proxy().build()
+}
+
 impl Watch {
     /// The function at this invoke URL (`http://127.0.0.1:9000/2015-03-31/functions/NAME/invocations`), which may take `timeout` for an event.
     ///
     /// # Errors
     /// What the HTTP client says, if it cannot be made.
     pub(crate) fn new(url: String, timeout: Duration, pulse: Pulse) -> Result<Self, reqwest::Error> {
-        // Another part of the program may have chosen one before; the URL is plain HTTP either way.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().timeout(timeout).no_proxy().build()?;
+        let client = http_client(timeout)?;
         Ok(Self { url, client, slots: Semaphore::new(AT_ONCE), busy: AtomicUsize::new(0), pulse })
     }
 
