@@ -103,7 +103,7 @@ def unwanted(tree: str) -> list[str]:
 def one_stack(folder: Path) -> list[str]:
     if folder != PROJECT:  # planted: a tree that was written by hand
         return unwanted((folder / "adapters/aws/tree.txt").read_text())
-    command = ["cargo", "tree", "--locked", "-p", "durable-aws", "-e", "normal", "--prefix", "none"]
+    command = ["cargo", "tree", "--locked", "-p", "durable-orchestrator", "--no-default-features", "--features", "aws", "-e", "normal", "--prefix", "none"]
     ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     if ran.returncode != 0 or "aws-sdk-dynamodb v" not in ran.stdout:
         return [f"`{' '.join(command)}` does not show the tree: {ran.stderr.strip()}"]

@@ -23,6 +23,7 @@ CALLS = {
     "transact_get_items": ["dynamodb:GetItem"],
     "update_item": ["dynamodb:UpdateItem"],
     "execute_statement": ["dynamodb:PartiQLSelect", "dynamodb:PartiQLUpdate"],
+    "get_function_url_config": ["lambda:GetFunctionUrlConfig"],
     "invoke": ["lambda:InvokeFunction"],
     "start_execution": ["states:StartExecution"],
     "stop_execution": ["states:StopExecution"],
@@ -70,6 +71,7 @@ def called(text: str) -> set[str]:
     Plant(SOURCE, "", "fn f() { self.client\n    .get_schedule()\n    .name(n).send() }", "scheduler:GetSchedule"),
     Plant(SOURCE, "", "fn f() { self.client.transact_write_items().transact_items(ConditionCheck::builder()) }", "dynamodb:ConditionCheckItem"),
     Plant(SOURCE, "", "use aws_sdk_sfn::Client;\nfn f() { client.describe_execution().send() }", "states:DescribeExecution"),
+    Plant(TEMPLATE, "Action: lambda:GetFunctionUrlConfig", "Action: lambda:InvokeFunction", "calls lambda:GetFunctionUrlConfig"),
     Plant(TEMPLATE, "- dynamodb:UpdateItem", "- dynamodb:UpdateItem\n                  - dynamodb:DescribeTable", "dynamodb:DescribeTable"),
     Plant(TEMPLATE, "Action: lambda:InvokeFunction\n", "Action: [lambda:InvokeFunction, sqs:ReceiveMessage]\n", "sqs:ReceiveMessage"),
 )

@@ -1,5 +1,7 @@
 //! The program: reads the command line, sets the cloud up, and says what it serves.
 
+mod table;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +26,9 @@ struct Cli {
     /// The table whose stream is read.
     #[arg(long, value_name = "NAME", default_value = "durable")]
     table: String,
+    /// Creates the table first, unless there is one of that name.
+    #[arg(long)]
+    create_table: bool,
     /// The function: a built bootstrap.
     #[arg(long, value_name = "FILE", required_unless_present = "watch", conflicts_with = "watch")]
     function: Option<PathBuf>,
@@ -107,6 +112,9 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     // Asked for first: from here on a signal ends the processes too.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    if cli.create_table {
+        table::create(&cli.dynamodb, &cli.table).await?;
+    }
     let cloud = builder(&cli)?.start().await?;
     print(&cloud, &cli);
     tokio::select! {
