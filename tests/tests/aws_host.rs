@@ -251,11 +251,13 @@ fn an_alarm_whose_commit_has_not_landed_is_tried_again() {
     assert_eq!(serde_json::from_slice::<Value>(&said).unwrap()["errorType"], "Durable.NotYet");
 }
 
+/// Makes a front door's event of a request.
+type Shape = fn(&Request<bytes::Bytes>) -> Value;
+
 #[test]
 fn gateways_and_load_balancers_are_front_doors_too_and_links_lead_back_through_them() {
     let aws = aws(|cloud| cloud);
-    let shapes: [(&str, fn(&Request<bytes::Bytes>) -> Value); 4] =
-        [("url", url::function_url), ("v2", url::api_gateway_v2), ("v1", url::api_gateway_v1), ("alb", url::load_balancer)];
+    let shapes: [(&str, Shape); 4] = [("url", url::function_url), ("v2", url::api_gateway_v2), ("v1", url::api_gateway_v1), ("alb", url::load_balancer)];
     for (name, shape) in shapes {
         let ask = |method: &str, target: &str, body: &'static str| {
             let request = Request::builder().method(method).uri(target).header("host", "front.example").header("content-type", "application/json");
