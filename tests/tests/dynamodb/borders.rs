@@ -73,7 +73,7 @@ fn headers_of_every_size_come_back() {
             assert!(load(&store, "a").await.header == header && status.header == header, "{bytes}");
             let page = store.list(ListQuery::default(), None).await.unwrap();
             assert!(page.items.len() == 1 && page.items[0].header == header, "{bytes}");
-            assert!(store.peek(&id("a")).await.unwrap().unwrap().header == header, "{bytes}");
+            assert!(store.peek(&id("a"), false).await.unwrap().unwrap().header == header, "{bytes}");
         }
     });
 }

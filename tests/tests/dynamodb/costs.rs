@@ -59,7 +59,7 @@ fn invocation<T>(store: &DynamoStore, story: impl AsyncFnOnce(Client) -> T) -> T
 async fn until(other: &DynamoStore, instance: &str, is: impl Fn(&durable_aws::store::Peeked) -> bool) {
     let patience = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
-        let peeked = other.peek(&id(instance)).await.unwrap();
+        let peeked = other.peek(&id(instance), false).await.unwrap();
         if peeked.as_ref().is_some_and(&is) {
             return;
         }
@@ -118,7 +118,7 @@ fn small_things_are_billed_as_little_as_can_be() {
         Turn::on("a", &loaded).takes_all().append(events(0..3)).lands(&store).await;
         assert_eq!((used(&at).calls, used(&at).write_units, used(&at).read_units), (1, 1.0, 0.0));
         at = store.capacity();
-        store.peek(&id("a")).await.unwrap();
+        store.peek(&id("a"), false).await.unwrap();
         assert_eq!((used(&at).calls, used(&at).read_units), (1, 0.5));
         at = store.capacity();
         deliver(&store, "a", raised(1)).await;

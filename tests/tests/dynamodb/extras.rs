@@ -60,18 +60,18 @@ fn the_mark_of_work_is_there_while_something_is_left_to_do() {
 fn a_look_shows_what_a_stream_record_needs() {
     let (local, store) = (Local::get(), Local::get().fresh());
     local.run(async {
-        assert!(store.peek(&id("a")).await.unwrap().is_none());
+        assert!(store.peek(&id("a"), false).await.unwrap().is_none());
         created(&store, start("a", 7)).await;
-        let peeked = store.peek(&id("a")).await.unwrap().unwrap();
+        let peeked = store.peek(&id("a"), false).await.unwrap().unwrap();
         assert_eq!((peeked.incarnation(), peeked.header.revision, peeked.inbox_empty, peeked.is_idle()), (life(7), 1, true, false));
         Turn::on("a", &load(&store, "a").await).lands(&store).await;
-        assert!(store.peek(&id("a")).await.unwrap().unwrap().is_idle());
+        assert!(store.peek(&id("a"), false).await.unwrap().unwrap().is_idle());
         deliver(&store, "a", raised(1)).await;
-        let peeked = store.peek(&id("a")).await.unwrap().unwrap();
+        let peeked = store.peek(&id("a"), false).await.unwrap().unwrap();
         assert_eq!((peeked.header.revision, peeked.inbox_empty, peeked.is_idle()), (2, false, false));
         Turn::on("a", &load(&store, "a").await).takes_all().completes(text("1")).lands(&store).await;
         store.purge_begin(&id("a")).await.unwrap();
-        assert!(store.peek(&id("a")).await.unwrap().is_none());
+        assert!(store.peek(&id("a"), false).await.unwrap().is_none());
     });
     assert_eq!(store.instance_of_record("hub|a|b", "0", None), Some(id("a|b")));
     assert_eq!(store.instance_of_record("hub|a", "2#x", None), None);
