@@ -33,6 +33,7 @@ pub struct HttpEvent {
     event: Value,
     prefix: String,
     gateway: bool,
+    scheme: &'static str,
 }
 
 impl HttpEvent {
@@ -54,19 +55,25 @@ impl HttpEvent {
         };
         let gateway =
             event.pointer("/requestContext/elb").is_none() && !text(&event, "/requestContext/domainName").is_some_and(|name| name.contains(".lambda-url."));
+        // Whoever stands in front says how it was called; without a word it was HTTPS, as function URLs and gateways always are.
+        let forwarded = event
+            .get("headers")
+            .and_then(Value::as_object)
+            .and_then(|headers| headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-proto")).and_then(|(_, value)| value.as_str()));
+        let scheme = if forwarded == Some("http") { "http" } else { "https" };
         for (at, value) in [(path_at, rest.as_str()), ("/requestContext/stage", "$default")] {
             if let Some(field) = event.pointer_mut(at) {
                 *field = Value::from(value);
             }
         }
-        Self { event, prefix, gateway }
+        Self { event, prefix, gateway, scheme }
     }
 
     /// Where the client reached the function, as the platform (not the client) says.
     #[must_use]
     pub fn public_url(&self) -> Option<String> {
         let domain = self.event.pointer("/requestContext/domainName")?.as_str()?;
-        Some(format!("https://{domain}{}", self.prefix))
+        Some(format!("{}://{domain}{}", self.scheme, self.prefix))
     }
 
     /// How the HTTP API shows itself to this request, which may take so long.
@@ -75,7 +82,7 @@ impl HttpEvent {
         let longest = if self.gateway { GATEWAY_WAITS } else { LONGEST_WAIT };
         durable_http::Options {
             task_hub: settings.hub.clone(),
-            link_scheme: "https".to_owned(),
+            link_scheme: self.scheme.to_owned(),
             path_prefix: self.prefix.clone(),
             // The platform, or the key, decides who may call.
             allowed_hosts: durable_http::AllowedHosts::any(),
@@ -225,6 +232,18 @@ mod tests {
             json!({"method": "POST", "path": "/api/orchestrators/x", "query": "a=1&a=2&b=%20", "body": "{}",
             "original": "https://abc.lambda-url.eu-west-1.on.aws/api/orchestrators/x?a=1&a=2&b=%20"})
         );
+    }
+
+    #[test]
+    fn links_have_the_scheme_that_the_front_door_was_called_by() {
+        let scheme = |said: Option<&str>| {
+            let mut event = function_url("/x");
+            if let Some(said) = said {
+                event["headers"]["X-Forwarded-Proto"] = json!(said);
+            }
+            HttpEvent::new(event).scheme
+        };
+        assert_eq!([None, Some("https"), Some("http"), Some("javascript")].map(scheme), ["https", "https", "http", "https"]);
     }
 
     #[tokio::test]
