@@ -269,9 +269,9 @@ fn gateways_and_load_balancers_are_front_doors_too_and_links_lead_back_through_t
         assert_eq!(started["statusCode"], 202, "{name}: {started}");
         let body: Value = serde_json::from_str(started["body"].as_str().unwrap()).unwrap();
         let link = body["statusQueryGetUri"].as_str().unwrap();
-        // A REST API takes its stage off before it calls.
+        // The driver's fronts are called by HTTP and say so. A REST API takes its stage off before it calls.
         let stage = if name == "v1" { "/dev" } else { "" };
-        let target = link.strip_prefix(&format!("https://front.example{stage}")).unwrap_or_else(|| panic!("{name}: {link} leads elsewhere"));
+        let target = link.strip_prefix(&format!("http://front.example{stage}")).unwrap_or_else(|| panic!("{name}: {link} leads elsewhere"));
         assert_eq!(ask("GET", target, "")["statusCode"], 202, "{name}");
         let raised = ask("POST", &format!("/api/orchestrators/{name}/raise/Go"), r#""a b&c=d""#);
         assert_eq!(raised["statusCode"], 202, "{name}: {raised}");
