@@ -32,6 +32,13 @@ pub fn workload_lambda() -> &'static PathBuf {
     PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "workload_lambda"]))
 }
 
+/// The local driver of the AWS host. The suites are named beside it so that it is linked from what they have compiled already.
+pub fn aws_driver() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let what = ["-p", "durable-tests", "--example", "workload_lambda", "-p", "durable-aws-dev", "--bin", "durable-aws-dev"];
+    PROGRAM.get_or_init(|| build(&what))
+}
+
 fn build(what: &[&str]) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
