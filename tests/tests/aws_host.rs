@@ -252,7 +252,7 @@ fn trouble_passes(fate: Fate) {
     aws.quiesce();
 
     // A short while: nobody notices.
-    proxy.follow(for_some(3, Fate::Throttle));
+    proxy.follow(for_some(3, fate));
     http.raise("a", "Item", r#""in between""#);
     aws.quiesce();
 
