@@ -8,6 +8,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from glibc import too_new
 from harness import PROJECT, Plant, check
 from template import Template
 
@@ -55,8 +56,6 @@ fn main() {
     println!("caught: {caught}");
 }
 """
-# What the function's system has (provided.al2023).
-GLIBC = (2, 34)
 
 
 @check(
@@ -82,10 +81,9 @@ def unwinds(folder: Path) -> list[str]:
         if built.returncode != 0 or not program.exists():
             return [f"the build failed: {built.stderr.strip()[-800:]}"]
         ran = subprocess.run([program], capture_output=True, text=True)
-        needs = max((tuple(map(int, one.split(b"."))) for one in re.findall(rb"GLIBC_(\d+\.\d+)", program.read_bytes())), default=(0, 0))
-    found = [] if "caught: true" in ran.stdout else [f"a panic ends the program (exit {ran.returncode}), instead of being caught: an orchestrator's panic would kill its neighbours"]
-    if needs > GLIBC:
-        found.append(f"the program needs GLIBC {needs}, and the function's system has {GLIBC}")
+        found = too_new(program)
+    if "caught: true" not in ran.stdout:
+        found.append(f"a panic ends the program (exit {ran.returncode}), instead of being caught: an orchestrator's panic would kill its neighbours")
     return found
 
 

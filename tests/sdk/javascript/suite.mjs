@@ -1,6 +1,6 @@
 // The JavaScript client of Durable Functions against a server: every call that concerns orchestrations, with and without an RPC endpoint.
 //
-// Usage: node suite.mjs ADDRESS:PORT. Ends with code 1 at the first thing that is wrong, and says what it is.
+// Usage: node suite.mjs ADDRESS:PORT, with SDK_KEY where a server asks for a key. Ends with code 1 at the first thing that is wrong, and says what it is.
 
 import { randomUUID } from "node:crypto";
 

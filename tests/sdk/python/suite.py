@@ -1,6 +1,6 @@
 """The Python client of Durable Functions against a server: every call that concerns orchestrations.
 
-Usage: suite.py ADDRESS:PORT. Ends with code 1 at the first thing that is wrong, and says what it is.
+Usage: suite.py ADDRESS:PORT, with SDK_KEY where a server asks for a key. Ends with code 1 at the first thing that is wrong, and says what it is.
 """
 
 import asyncio
@@ -347,6 +347,7 @@ async def main(address):
     server = Server(address)
     try:
         await server.learn_urls()
+        await server.take_key()
         same("the query of the links", server.urls["statusQueryGetUri"].split("?")[1], QUERY)
         for rpc in ("/durabletask/", "/runtime/webhooks/durabletask/"):
             client = server.client(rpc)
