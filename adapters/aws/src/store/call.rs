@@ -24,7 +24,7 @@ use super::attrs::{self, Attrs};
 use super::capacity::Operation;
 
 /// The first pause before a call is repeated; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(25);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(25);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
