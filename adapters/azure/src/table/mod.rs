@@ -197,7 +197,8 @@ impl Table {
                 if let (true, Some(tag)) = (entity.tag.is_empty(), answer.header("etag")) {
                     entity.tag = tag.to_owned();
                 }
-                (partition.clone_into(&mut entity.partition), row.clone_into(&mut entity.row));
+                partition.clone_into(&mut entity.partition);
+                row.clone_into(&mut entity.row);
                 Ok(Some(entity))
             }
             Err(SendError::Refused(refusal)) if refusal.status == 404 && refusal.code != "TableNotFound" => Ok(None),
@@ -210,7 +211,10 @@ impl Table {
     /// # Errors
     /// [`SendError`].
     pub async fn query(&self, ask: For, filter: &Filter, only: Option<&str>, top: Option<usize>, from: Option<Next>) -> Result<Page, SendError> {
-        let mut request = request(ask, Method::GET, format!("/{}()", self.name)).query("$filter", filter.to_string());
+        let mut request = request(ask, Method::GET, format!("/{}()", self.name));
+        if *filter != Filter::default() {
+            request = request.query("$filter", filter.to_string());
+        }
         if let Some(only) = only {
             request = request.query("$select", only);
         }
