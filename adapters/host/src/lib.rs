@@ -4,8 +4,10 @@
 //! Must never: know a store, a cloud, or the wire.
 
 pub mod frames;
+mod peeked;
 mod ports;
 mod watchdog;
 
+pub use peeked::Peeked;
 pub use ports::{Activities, NoWake, SystemClock, SystemEntropy, attempt, build_of_this_program};
 pub use watchdog::{Running, Suspect, Watchdog};

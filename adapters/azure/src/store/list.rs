@@ -102,8 +102,9 @@ impl TableStore {
         let begun = after.map_or_else(|| keys::part_of_index(from), keys::part_of_index);
         let within = Filter::partition(&begun).before(to);
         let within = after.map_or_else(|| within.clone().from(from), |after| within.clone().behind(after));
-        let others = Filter::partitions_behind(&begun, &keys::part_of_index(to)).before(to);
-        for filter in [within, others] {
+        let last = keys::part_of_index(to);
+        let others = (begun < last).then(|| Filter::partitions_behind(&begun, &last).before(to));
+        for filter in std::iter::once(within).chain(others) {
             let mut next = None;
             loop {
                 // One more than is wanted tells whether there are more.
