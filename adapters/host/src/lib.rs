@@ -1,11 +1,12 @@
-//! What every host needs around the engine, whatever its store: clock, random bytes, attempts of activities, a watch over turns, and how
-//! events stand one behind the other.
+//! What every host needs around the engine, whatever its store: clock, random bytes, attempts of activities, a watch over turns, and what
+//! stores in a cloud's table have alike.
 //!
 //! Must never: know a store, a cloud, or the wire.
 
 pub mod frames;
 mod peeked;
 mod ports;
+pub mod stores;
 mod watchdog;
 
 pub use peeked::Peeked;
