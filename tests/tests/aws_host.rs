@@ -11,7 +11,7 @@ use durable_aws_dev::function::Outcome;
 use durable_aws_dev::lambda::AsyncOptions;
 use durable_aws_dev::{Builder, url};
 use durable_tests::dynamodb::Local;
-use durable_tests::proxy::{Fate, Plan, Proxy};
+use durable_tests::proxy::{Dialect, Fate, Plan, Proxy};
 use hosts::Host;
 use hosts::aws::{Aws, KEY};
 use serde_json::{Value, json};
@@ -245,7 +245,7 @@ fn a_table_that_answers_with_errors_for_a_while_costs_time_and_nothing_else() {
 
 fn trouble_passes(fate: Fate) {
     let local = Local::get();
-    let proxy = local.run(Proxy::before(local.address(), Plan::none())).unwrap();
+    let proxy = local.run(Proxy::before(local.address(), Dialect::DYNAMO_DB, Plan::none())).unwrap();
     // The function alone goes through the proxy; its stream does not.
     let aws = aws(|cloud| short(cloud).env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{}", proxy.address())));
     let mut http = aws.http();

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
 use durable::Payload;
 use durable::ports::{Committed, Create, Created, Loaded, ReusePolicy, StoreError, StoreResult};
+use durable_host::stores::pause_before;
 
 use super::attrs::{self, Attrs, binary, flag, number, text};
 use super::call::{Ask, FIRST_PAUSE, Fail};
@@ -42,7 +43,9 @@ impl DynamoStore {
                 Err(Fail::Condition(found)) => found,
                 // Sent again: if the first one has landed, this one meets it.
                 Err(Fail::Unknown(error)) => {
-                    self.pause(&mut pause, end).await.map_err(|()| error)?;
+                    if !pause_before(&mut pause, end).await {
+                        return Err(error);
+                    }
                     unclear = true;
                     continue;
                 }
