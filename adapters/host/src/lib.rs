@@ -1,9 +1,14 @@
-//! What every host needs around the engine, whatever its store: clock, random bytes, attempts of activities, and a watch over turns.
+//! What every host needs around the engine, whatever its store: clock, random bytes, attempts of activities, a watch over turns,
+//! and where wake-ups travel as messages: what those say, and what they find.
 //!
 //! Must never: know a store, a cloud, or the wire.
 
 mod ports;
+pub mod turns;
+mod verdict;
 mod watchdog;
+pub mod work;
 
-pub use ports::{Activities, NoWake, SystemClock, SystemEntropy, attempt, build_of_this_program};
+pub use ports::{Activities, NoWake, SystemClock, SystemEntropy, attempt, build_of_this_program, in_background};
+pub use verdict::{Verdict, verdict};
 pub use watchdog::{Running, Suspect, Watchdog};
