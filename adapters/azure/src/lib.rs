@@ -3,7 +3,9 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`storage`] | the account, who may use it, and one signed request to it |
+//! | [`table`] | rows of tables, and transactions of rows |
 //!
 //! Must never: know another cloud, or let anything repeat a request behind the back of the module that sent it.
 
 pub mod storage;
+pub mod table;

@@ -47,7 +47,7 @@ impl From<SendError> for StoreError {
 
 impl SendError {
     /// The error of an answer that is none of the good ones.
-    pub(super) fn answered(status: u16, code: Option<&str>, body: &[u8]) -> Self {
+    pub(crate) fn answered(status: u16, code: Option<&str>, body: &[u8]) -> Self {
         let (named, message) = read(body);
         let code = code.filter(|code| !code.is_empty()).map_or(named, str::to_owned);
         let said = format!("{status} {code}: {message}");
