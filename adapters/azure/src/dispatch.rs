@@ -1,0 +1,138 @@
+//! Activities: in place if their attempts are short, otherwise by whoever is given the message that asks for one.
+//!
+//! An attempt in place runs beside every invocation of this process, under a claim that lasts as long as the longest such attempt may. One that
+//! is handed on runs within an invocation of its own, and is cut off before the Functions host would end the whole process for it.
+//! Must never: let an attempt run into the function's limit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use durable::header::ActivityTask;
+use durable::message::Outcome;
+use durable::ports::{Clock, Dispatch, Place, PortFuture, StoreError};
+use durable::{App, Timestamp};
+use durable_host::work::Attempt;
+use durable_host::{SystemClock, in_background};
+
+use crate::queue::Post;
+use crate::work::{INPUT_BYTES, Work};
+
+/// How long attempts may take, and where.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The limit of an attempt whose activity names none.
+    pub attempt: Duration,
+    /// An attempt whose limit is longer is handed on.
+    pub in_place: Duration,
+    /// No attempt is longer than this: what an invocation has, less what it needs for its end.
+    pub longest: Duration,
+    /// So many run in place at a time.
+    pub at_a_time: usize,
+    /// How long a message may wait until somebody is given it.
+    pub queued: Duration,
+    /// For how long behind its limit a worker's word counts.
+    pub grace: Duration,
+}
+
+/// Runs and hands on the activities of one process.
+pub struct HostDispatch {
+    app: Arc<App>,
+    queue: Arc<dyn Post>,
+    limits: Limits,
+    /// How many run in place, or are about to.
+    here: Arc<AtomicUsize>,
+}
+
+impl std::fmt::Debug for HostDispatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HostDispatch({} here)", self.here.load(Ordering::SeqCst))
+    }
+}
+
+impl HostDispatch {
+    /// Attempts of this app's activities; those that are handed on stand in this queue.
+    #[must_use]
+    pub fn new(app: Arc<App>, queue: Arc<dyn Post>, limits: Limits) -> Self {
+        Self { app, queue, limits, here: Arc::default() }
+    }
+
+    fn limit(&self, task: &ActivityTask) -> Duration {
+        task.timeout.unwrap_or(self.limits.attempt).min(self.limits.longest)
+    }
+
+    fn place_at(&self, task: &ActivityTask, now: Timestamp) -> Place {
+        let Limits { in_place, at_a_time, queued, grace, .. } = self.limits;
+        let limit = self.limit(task);
+        let one_more = |here: usize| (here < at_a_time).then_some(here + 1);
+        if limit <= in_place && self.here.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).is_ok() {
+            return Place::Here;
+        }
+        Place::Elsewhere(now.after(queued + limit + grace))
+    }
+}
+
+impl Dispatch for HostDispatch {
+    fn place(&self, task: &ActivityTask) -> Place {
+        self.place_at(task, SystemClock.now())
+    }
+
+    fn run(&self, mut task: ActivityTask) -> PortFuture<Outcome> {
+        task.timeout = Some(self.limit(&task));
+        let (app, here) = (self.app.clone(), self.here.clone());
+        in_background(async move {
+            let outcome = durable_host::attempt(&app, task).await;
+            let _ = here.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |here| here.checked_sub(1));
+            outcome
+        })
+    }
+
+    fn hand_on(&self, task: ActivityTask) -> PortFuture<Result<(), StoreError>> {
+        let limit = u64::try_from(self.limit(&task).as_millis()).unwrap_or(u64::MAX);
+        let put = self.queue.put(Work::Activity(Attempt::of(&task, limit, false, INPUT_BYTES)).into(), Duration::ZERO);
+        Box::pin(async move { put.await.map(drop) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use durable::ids::{EffectId, Incarnation};
+    use durable::{InstanceId, Payload};
+
+    use super::*;
+    use crate::testing::Noted;
+
+    const S: Duration = Duration::from_secs(1);
+    const NOW: Timestamp = Timestamp(0);
+
+    fn dispatch() -> (Arc<Noted>, HostDispatch) {
+        let queue = Arc::new(Noted::default());
+        let limits = Limits { attempt: S * 30, in_place: S * 60, longest: S * 570, at_a_time: 2, queued: S * 600, grace: S * 15 };
+        (queue.clone(), HostDispatch::new(Arc::new(App::builder().build().unwrap()), queue, limits))
+    }
+
+    fn task(timeout: Option<Duration>) -> ActivityTask {
+        let effect = EffectId { instance: InstanceId::new("a").unwrap(), incarnation: Incarnation([1; 8]), execution: 0, epoch: 0, sequence: 1 };
+        ActivityTask { effect, name: "unknown".into(), input: Payload::default(), attempt: 1, timeout }
+    }
+
+    #[test]
+    fn short_attempts_run_here_and_long_ones_elsewhere_within_what_an_invocation_has() {
+        let (_, dispatch) = dispatch();
+        assert_eq!(dispatch.place_at(&task(None), NOW), Place::Here);
+        assert_eq!(dispatch.place_at(&task(Some(S * 60)), NOW), Place::Here);
+        assert_eq!(dispatch.place_at(&task(Some(S * 61)), NOW), Place::Elsewhere(NOW.after(S * 676)));
+        assert_eq!(dispatch.place_at(&task(Some(S * 9_999)), NOW), Place::Elsewhere(NOW.after(S * 1_185)));
+    }
+
+    #[tokio::test]
+    async fn only_so_many_run_here_at_a_time_and_one_that_has_ended_makes_room() {
+        let (queue, dispatch) = dispatch();
+        let places: Vec<_> = (0..3).map(|_| dispatch.place(&task(None)) == Place::Here).collect();
+        assert_eq!(places, [true, true, false]);
+        dispatch.run(task(None)).await;
+        assert_eq!(dispatch.place(&task(None)), Place::Here);
+        dispatch.hand_on(task(Some(S * 9_999))).await.unwrap();
+        assert!(matches!(&queue.letters()[0].work, Work::Activity(attempt) if attempt.limit_ms == 570_000));
+    }
+}
