@@ -10,6 +10,8 @@
     reason = "this crate is test code: a panic is how a test says that something is wrong"
 )]
 
+#[cfg(feature = "azurite")]
+pub mod azurite;
 pub mod build;
 pub mod conformance;
 pub mod differential;
@@ -17,7 +19,7 @@ pub mod differential;
 pub mod dynamodb;
 pub mod faulty;
 pub mod memory;
-#[cfg(feature = "dynamodb")]
+#[cfg(any(feature = "dynamodb", feature = "azurite"))]
 pub mod proxy;
 pub mod sim;
 pub mod tools;

@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::queue::{NAMES, Queue, Queues};
 use crate::server::{self, Calls};
 use crate::settings::Settings;
-use crate::storage::{SendError, Storage};
+use crate::storage::Storage;
 use crate::store::TableStore;
 use crate::table::Table;
 use crate::wake::SafetyNet;
@@ -47,23 +47,23 @@ struct Places {
 impl Places {
     fn new(storage: &Storage, settings: &Settings) -> Result<Self, AzureError> {
         let queue = |name: &str| Queue::new(storage.clone(), settings.queue(name));
-        let alarms = Table::new(storage.clone(), format!("{}Alarms", settings.hub)).map_err(|e| AzureError::Hub(e.to_string()))?;
-        Ok(Self {
-            store: TableStore::new(storage.clone(), crate::store::Options::new(&settings.hub)).map_err(|e| AzureError::Hub(e.to_string()))?,
-            far: AlarmTable::new(alarms),
-            queues: NAMES.map(queue),
-            poison: NAMES.map(|name| queue(&format!("{name}-poison"))),
-        })
+        // Names of queues and tables know no case: hubs that differ in nothing else are one.
+        let hub = settings.hub.to_ascii_lowercase();
+        let store = TableStore::new(storage.clone(), crate::store::Options::new(&hub)).map_err(|e| AzureError::Hub(e.to_string()))?;
+        let alarms = Table::new(storage.clone(), format!("DurableAlarms{hub}")).map_err(|e| AzureError::Hub(e.to_string()))?;
+        Ok(Self { store, far: AlarmTable::new(alarms), queues: NAMES.map(queue), poison: NAMES.map(|name| queue(&format!("{name}-poison"))) })
     }
 
     /// Makes what is not there yet.
-    async fn create(&self) -> Result<(), SendError> {
+    async fn create(&self) -> Result<(), AzureError> {
         let [work, activities, alarms] = &self.queues;
         let [work_poison, activities_poison, alarms_poison] = &self.poison;
         let queues = async {
             tokio::try_join!(work.create(), activities.create(), alarms.create(), work_poison.create(), activities_poison.create(), alarms_poison.create())
         };
-        tokio::try_join!(self.store.create_table(), self.far.create(), queues).map(drop)
+        let store = async { self.store.create_table().await.map_err(AzureError::from) };
+        let others = async { tokio::try_join!(self.far.create(), queues).map_err(AzureError::from) };
+        tokio::try_join!(others, store).map(drop)
     }
 
     /// Makes them, and waits a while for storage that cannot be reached.
@@ -72,7 +72,7 @@ impl Places {
         loop {
             match self.create().await {
                 Ok(()) => return Ok(()),
-                Err(SendError::Refused(refusal)) => return Err(AzureError::Refused(refusal)),
+                Err(refused @ AzureError::Refused(_)) => return Err(refused),
                 Err(trouble) if begun.elapsed() >= PATIENCE => return Err(AzureError::Unreachable(trouble.to_string())),
                 Err(trouble) => {
                     tracing::warn!("{trouble}");

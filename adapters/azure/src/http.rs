@@ -186,7 +186,9 @@ mod tests {
         assert_eq!(seen(&other, "/flows/api/orchestrators/a").await, "/api/orchestrators/a");
         assert_eq!(seen(&other, "/Flows/healthz").await, "/healthz");
         assert_eq!((prefix_of_links(&other).as_str(), prefix_of_links(&usual).as_str()), ("/flows", ""));
-        for (settings, path) in [(&usual, "/work"), (&usual, "/runtime/webhooks/durabletask/instances"), (&usual, "//api/x"), (&other, "/api/x"), (&other, "/flowsapi")] {
+        for (settings, path) in
+            [(&usual, "/work"), (&usual, "/runtime/webhooks/durabletask/instances"), (&usual, "//api/x"), (&other, "/api/x"), (&other, "/flowsapi")]
+        {
             assert_eq!(seen(settings, path).await, Value::Null, "{path}");
         }
     }

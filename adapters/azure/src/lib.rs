@@ -3,6 +3,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`storage`] | the account, who may use it, and one signed request to it |
+//! | [`store`] | the Store port, in one table |
 //! | [`table`] | rows of tables, and transactions of rows |
 //! | [`queue`] | messages that are delivered at once or later |
 //! | [`alarms`] | near ones as messages, far ones as rows that the hourly function makes messages of |
@@ -99,6 +100,15 @@ pub enum AzureError {
     /// A thread, or the runtime, cannot be started.
     #[error("a thread cannot be started: {0}")]
     Runtime(#[from] std::io::Error),
+}
+
+impl From<storage::SendError> for AzureError {
+    fn from(error: storage::SendError) -> Self {
+        match error {
+            storage::SendError::Refused(refusal) => Self::Refused(refusal),
+            unclear => Self::Store(unclear.into()),
+        }
+    }
 }
 
 /// True if the Functions host has started this process.

@@ -250,11 +250,9 @@ mod tests {
         assert_eq!((settings.route_prefix.as_str(), settings.function_timeout), ("flows", Duration::from_secs(600)));
         let settings = read(&[("AzureFunctionsJobHost__functionTimeout", "00:00:20")], Some(json)).unwrap();
         assert_eq!(settings.limits.longest, Duration::from_secs(10), "not all of a short time is kept");
-        for (bad, wanted) in [
-            ("{", "no JSON"),
-            (r#"{"functionTimeout": "10 minutes"}"#, "00:10:00"),
-            (r#"{"extensions": {"http": {"routePrefix": ""}}}"#, "routePrefix"),
-        ] {
+        for (bad, wanted) in
+            [("{", "no JSON"), (r#"{"functionTimeout": "10 minutes"}"#, "00:10:00"), (r#"{"extensions": {"http": {"routePrefix": ""}}}"#, "routePrefix")]
+        {
             assert!(said(&[], Some(bad)).contains(wanted), "{bad}");
         }
     }

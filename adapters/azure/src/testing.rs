@@ -1,7 +1,7 @@
 //! A queue for unit tests: notes what it was asked.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use durable::ports::{PortFuture, StoreError, StoreResult};
@@ -38,7 +38,6 @@ impl Noted {
         self.taken_back.load(Ordering::SeqCst)
     }
 }
-
 
 impl Post for Noted {
     fn put(&self, letter: Letter, after: Duration) -> PortFuture<StoreResult<Receipt>> {

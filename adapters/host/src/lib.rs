@@ -1,8 +1,9 @@
-//! What every host needs around the engine, whatever its store: clock, random bytes, attempts of activities, a watch over turns,
-//! and where wake-ups travel as messages: what those say, and what they find.
+//! What every host needs around the engine, whatever its store: clock, random bytes, attempts of activities, a watch over turns, how events stand
+//! one behind the other; and where wake-ups travel as messages, what those say, and what they find.
 //!
 //! Must never: know a store, a cloud, or the wire.
 
+pub mod frames;
 mod ports;
 pub mod turns;
 mod verdict;

@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn the_management_api_is_the_same_under_all_its_bases_and_in_any_case() {
-        for base in ["/runtime/webhooks/durabletask", "/durabletask", "/Runtime/WebHooks/DurableTask", "/api/runtime/webhooks/durabletask", "/API/durabletask"] {
+        for base in ["/runtime/webhooks/durabletask", "/durabletask", "/Runtime/WebHooks/DurableTask", "/api/runtime/webhooks/durabletask", "/API/durabletask"]
+        {
             let raise = Action::Raise { id: "a".into(), event: "Go".into() };
             assert_eq!(managed(Method::POST, &format!("{base}/Instances/a/RAISEEVENT/Go/")), Some(raise));
             assert_eq!(managed(Method::GET, &format!("{base}/instances/")), Some(Action::List));

@@ -197,7 +197,8 @@ impl Table {
                 if let (true, Some(tag)) = (entity.tag.is_empty(), answer.header("etag")) {
                     entity.tag = tag.to_owned();
                 }
-                (partition.clone_into(&mut entity.partition), row.clone_into(&mut entity.row));
+                partition.clone_into(&mut entity.partition);
+                row.clone_into(&mut entity.row);
                 Ok(Some(entity))
             }
             Err(SendError::Refused(refusal)) if refusal.status == 404 && refusal.code != "TableNotFound" => Ok(None),
