@@ -4,13 +4,16 @@
 #[path = "common/workload.rs"]
 mod workload;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
     tracing_subscriber::fmt().with_ansi(false).with_env_filter(tracing_subscriber::EnvFilter::new("info")).init();
-    match durable_azure::serve(workload::app().build()?) {
+    let served = workload::app().build().map_err(|e| e.to_string()).and_then(|app| durable_azure::serve(app).map_err(|e| e.to_string()));
+    match served {
         Ok(never) => match never {},
         Err(e) => {
             eprintln!("workload: {e}");
-            Err(e.into())
+            ExitCode::FAILURE
         }
     }
 }
