@@ -16,6 +16,8 @@ pub mod differential;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod faulty;
+#[cfg(feature = "functions")]
+pub mod functions;
 pub mod memory;
 #[cfg(feature = "dynamodb")]
 pub mod proxy;
