@@ -10,6 +10,8 @@
     reason = "this crate is test code: a panic is how a test says that something is wrong"
 )]
 
+#[cfg(feature = "azurite")]
+pub mod azurite;
 pub mod build;
 pub mod conformance;
 pub mod differential;
@@ -19,7 +21,7 @@ pub mod faulty;
 #[cfg(feature = "functions")]
 pub mod functions;
 pub mod memory;
-#[cfg(feature = "dynamodb")]
+#[cfg(any(feature = "dynamodb", feature = "azurite"))]
 pub mod proxy;
 pub mod sim;
 pub mod tools;

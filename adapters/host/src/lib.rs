@@ -1,7 +1,9 @@
-//! What every host needs around the engine, whatever its store: clock, random bytes, attempts of activities, and a watch over turns.
+//! What every host needs around the engine, whatever its store: clock, random bytes, attempts of activities, a watch over turns, and how
+//! events stand one behind the other.
 //!
 //! Must never: know a store, a cloud, or the wire.
 
+pub mod frames;
 mod ports;
 mod watchdog;
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use durable::history::EventBytes;
 use durable::ids::Incarnation;
 use durable::ports::{StoreError, StoreResult};
+use durable_host::frames;
 
 use super::DynamoStore;
 use super::attrs::{self, Attrs, binary, text_in};
@@ -20,7 +21,7 @@ use super::big::Big;
 use super::capacity::Operation;
 use super::item::Item;
 use super::rows::{Range, Read};
-use super::{frames, keys, spill};
+use super::{keys, spill};
 
 /// The tail stays in the item up to this size.
 const TAIL: usize = 2 * 1024;

@@ -30,7 +30,6 @@ mod create;
 mod deliver;
 mod expr;
 mod faults;
-mod frames;
 mod history;
 mod item;
 mod keys;

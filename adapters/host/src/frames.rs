@@ -8,7 +8,7 @@ use durable::ports::{StoreError, StoreResult};
 use minicbor::{Decoder, Encoder};
 
 /// Puts events behind those that stand in `out`.
-pub(super) fn push(out: &mut Vec<u8>, events: &[EventBytes]) {
+pub fn push(out: &mut Vec<u8>, events: &[EventBytes]) {
     let mut encoder = Encoder::new(out);
     for event in events {
         // Writing to a Vec never fails.
@@ -17,7 +17,10 @@ pub(super) fn push(out: &mut Vec<u8>, events: &[EventBytes]) {
 }
 
 /// The events of a binary; they share its bytes.
-pub(super) fn events(blob: &Bytes) -> StoreResult<Vec<EventBytes>> {
+///
+/// # Errors
+/// [`StoreError::Damaged`] if it is torn.
+pub fn events(blob: &Bytes) -> StoreResult<Vec<EventBytes>> {
     let mut decoder = Decoder::new(blob);
     let mut found = Vec::new();
     while decoder.position() < blob.len() {

@@ -1,0 +1,175 @@
+//! Listing instances, page by page, in order of creation: from entries that never change within a life, in parts by time.
+//!
+//! An entry is written before its instance and removed behind it, so none is missing, and one may lead nowhere. It knows no state: each
+//! instance that it names is looked up, so what is shown is true, and a page may be short. An entry with a state would have to be written once
+//! more when an instance ends, and taken back before it is rewound. Must never: read without bound for one page, or take a token of another
+//! hub.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use durable::Payload;
+use durable::Timestamp;
+use durable::ids::InstanceId;
+use durable::ports::{ListQuery, Page, PageToken, StatusRecord, StoreError, StoreResult};
+use futures_util::future::try_join_all;
+use sha2::{Digest, Sha256};
+
+use super::call::Fail;
+use super::item::{Item, SHOWN};
+use super::load::record;
+use super::stored::Fetched;
+use super::{AT_A_TIME, TableStore, keys, operation};
+use crate::table::{Change, Entity, Filter, If};
+
+/// Instances in a page if the query does not say.
+const TOP: usize = 100;
+/// Entries looked at in one step.
+const STEP: usize = 100;
+/// Steps for one page.
+const STEPS_PER_PAGE: usize = 10;
+/// Bytes of payloads after which a page ends.
+const BYTES_PER_PAGE: usize = 8 * 1024 * 1024;
+/// Bytes of a token's digest.
+const DIGEST: usize = 8;
+
+/// An entry of the index.
+struct Candidate {
+    position: String,
+    instance: InstanceId,
+}
+
+impl TableStore {
+    /// Enters a life into the index.
+    pub(super) async fn enter(&self, item: &Item) -> StoreResult<()> {
+        let entry = Entity::new(keys::part_of_index(&item.position), item.position.as_str()).with("n", item.id.as_str());
+        Ok(self.change_again(operation::CREATE, &Change::Put(entry)).await.map(drop)?)
+    }
+
+    /// Takes a life out of the index. Best effort: an entry that leads nowhere is passed over.
+    pub(super) async fn leave(&self, operation: &'static str, item: &Item) {
+        let change = Change::Delete(keys::part_of_index(&item.position), item.position.clone(), If::Exists);
+        match self.change_again(operation, &change).await {
+            Ok(_) => {}
+            Err(Fail::Refused(refusal)) if refusal.status == 404 => {}
+            Err(error) => tracing::warn!(instance = item.id, error = %StoreError::from(error), "an entry that leads nowhere could not be removed"),
+        }
+    }
+
+    /// One page of instances.
+    pub(super) async fn list_now(&self, query: &ListQuery, token: Option<&PageToken>) -> StoreResult<Page> {
+        let mut after = token.map(|token| self.read_token(token)).transpose()?;
+        let from = query.created_from.map(keys::time).unwrap_or_default();
+        let to = query.created_to.map_or_else(|| keys::LAST_POSITION.to_owned(), |to| keys::time(Timestamp(to.0.saturating_add(1))));
+        let top = if query.top == 0 { TOP } else { query.top };
+        let filtered = !query.status.is_empty() || query.prefix.is_some();
+        let (mut page, mut bytes) = (Page::default(), 0);
+        for _ in 0..STEPS_PER_PAGE {
+            let most = if filtered { STEP } else { STEP.min(top - page.items.len()) };
+            let (candidates, more) = self.candidates(after.as_deref(), &from, &to, most).await?;
+            let last = candidates.last().map(|candidate| candidate.position.clone());
+            let fits = |candidate: &Candidate| query.prefix.as_ref().is_none_or(|prefix| candidate.instance.as_str().starts_with(prefix.as_str()));
+            let wanted: Vec<Candidate> = candidates.into_iter().filter(fits).collect();
+            for some in wanted.chunks(AT_A_TIME) {
+                let found = try_join_all(some.iter().map(|candidate| self.look_up(candidate, query))).await?;
+                for (candidate, record) in some.iter().zip(found) {
+                    if page.items.len() >= top || bytes >= BYTES_PER_PAGE {
+                        page.next = after.map(|after| self.write_token(&after));
+                        return Ok(page);
+                    }
+                    if let Some(record) = record {
+                        bytes += payload_bytes(&record);
+                        page.items.push(record);
+                    }
+                    after = Some(candidate.position.clone());
+                }
+            }
+            after = last.or(after);
+            if !more {
+                return Ok(page);
+            }
+            if page.items.len() >= top || bytes >= BYTES_PER_PAGE {
+                break;
+            }
+        }
+        page.next = after.map(|after| self.write_token(&after));
+        Ok(page)
+    }
+
+    /// The next entries behind a place, in order of creation; and whether there are more behind them.
+    async fn candidates(&self, after: Option<&str>, from: &str, to: &str, most: usize) -> StoreResult<(Vec<Candidate>, bool)> {
+        let (mut found, most) = (Vec::new(), most.max(1));
+        // First what is left of the part that was begun, for only within a part a place can be looked up; then the parts behind it.
+        let begun = after.map_or_else(|| keys::part_of_index(from), keys::part_of_index);
+        let within = Filter::partition(&begun).before(to);
+        let within = after.map_or_else(|| within.clone().from(from), |after| within.clone().behind(after));
+        let others = Filter::partitions_behind(&begun, &keys::part_of_index(to)).before(to);
+        for filter in [within, others] {
+            let mut next = None;
+            loop {
+                // One more than is wanted tells whether there are more.
+                let page = self.page(operation::LIST, &filter, None, Some(most + 1 - found.len()), next).await?;
+                found.extend(page.rows.into_iter().filter_map(candidate));
+                if found.len() > most {
+                    found.truncate(most);
+                    return Ok((found, true));
+                }
+                next = page.next;
+                if next.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok((found, false))
+    }
+
+    /// The instance of an entry, if the query asks for it. One whose life has changed since stands at another place.
+    async fn look_up(&self, candidate: &Candidate, query: &ListQuery) -> StoreResult<Option<StatusRecord>> {
+        let fits = |record: &StatusRecord| query.status.is_empty() || query.status.contains(&record.header.status);
+        let pk = keys::partition(&candidate.instance);
+        let Some(item) = self.item(operation::LIST, &pk, Some(SHOWN)).await?.filter(|item| item.position == candidate.position) else { return Ok(None) };
+        // The payloads of those that are not asked for need not be read.
+        if let Some(header) = item.header_from(&Fetched::default())?
+            && !(query.status.is_empty() || query.status.contains(&header.status))
+        {
+            return Ok(None);
+        }
+        let fetched = self.fetch(operation::LIST, &pk, item.incarnation, item.spilled()).await?;
+        let record = match record(&candidate.instance, &item, &fetched)? {
+            Some(record) => Some(record),
+            None => self.status_now(operation::LIST, &candidate.instance).await?,
+        };
+        Ok(record.filter(fits))
+    }
+
+    /// A token names a place; its digest ties it to this hub of this account.
+    fn write_token(&self, position: &str) -> PageToken {
+        let mut bytes = self.digest(position);
+        bytes.extend_from_slice(position.as_bytes());
+        PageToken(BASE64_URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    fn read_token(&self, token: &PageToken) -> StoreResult<String> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&token.0).map_err(|_| StoreError::BadPageToken)?;
+        let (digest, position) = bytes.split_at_checked(DIGEST).ok_or(StoreError::BadPageToken)?;
+        let position = std::str::from_utf8(position).map_err(|_| StoreError::BadPageToken)?;
+        if position.is_empty() || self.digest(position) != digest { Err(StoreError::BadPageToken) } else { Ok(position.to_owned()) }
+    }
+
+    fn digest(&self, position: &str) -> Vec<u8> {
+        let mut hash = Sha256::new();
+        for part in [self.inner.table.storage().account().name(), self.table_name(), position] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        hash.finalize()[..DIGEST].to_vec()
+    }
+}
+
+fn candidate(row: Entity) -> Option<Candidate> {
+    let instance = InstanceId::new(row.text("n")?).ok()?;
+    Some(Candidate { position: row.row, instance })
+}
+
+fn payload_bytes(record: &StatusRecord) -> usize {
+    [Some(&record.input), record.output.as_ref(), record.custom_status.as_ref()].into_iter().flatten().map(Payload::len).sum()
+}

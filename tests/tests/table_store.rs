@@ -1,0 +1,23 @@
+//! The Table Storage store keeps every promise of the Store port, on Azurite, and gives the same results as the store in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use durable_tests::MemoryStore;
+use durable_tests::azurite::Azurite;
+use durable_tests::differential::differential;
+
+durable_tests::conformance_suite!(Azurite::open);
+
+#[test]
+fn random_operations_give_the_same_results_as_in_memory() {
+    let (azurite, begun) = (Azurite::get(), Instant::now());
+    for seed in 1..=6 {
+        // One story is told to the end in any case; on a slow machine the others are left out.
+        if seed == 1 || begun.elapsed() < Duration::from_secs(20) {
+            let store = Arc::new(azurite.fresh());
+            azurite.run(differential(Arc::new(MemoryStore::new(false)), store, seed, 150));
+        }
+    }
+}
