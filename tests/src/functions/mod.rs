@@ -2,7 +2,7 @@
 //!
 //! | part | module | what it plays |
 //! | --- | --- | --- |
-//! | the folder | [`mod@app`], `settings`, `timespan` | what the host reads, resolves, overrides and refuses |
+//! | the folder | `app`, `settings`, `timespan` | what the host reads, resolves, overrides and refuses |
 //! | the process | `handler` | port, readiness, exit codes, three errors, SIGKILL |
 //! | an execution | `instance` | waiting for the handler, the function timeout that kills it |
 //! | HTTP | `front`, `template` | routes by name, keys, reserved paths, the request as it is rebuilt |
@@ -16,7 +16,7 @@
 //!
 //! Must never: listen on, or send to, anything but loopback; leave a process behind; be kinder to a handler than Azure is.
 
-pub(crate) mod app;
+mod app;
 mod front;
 mod handler;
 mod instance;
@@ -26,6 +26,7 @@ mod options;
 mod payload;
 mod schedule;
 mod settings;
+mod staging;
 pub mod storage;
 mod template;
 mod timers;
@@ -45,6 +46,7 @@ use instance::{Instance, Monitor};
 use journal::Journal;
 pub use journal::{Counts, Line, Source};
 pub use options::Options;
+pub use staging::stage;
 use storage::{Queue, QueueError};
 
 /// The version that the host says it has.

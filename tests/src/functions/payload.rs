@@ -10,15 +10,21 @@ use serde_json::{Map, Value, json};
 
 /// A message as the queue gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) id: String,
-    pub(super) receipt: String,
-    pub(super) dequeue_count: u64,
-    pub(super) inserted: Timestamp,
-    pub(super) expires: Timestamp,
-    pub(super) visible: Timestamp,
+pub struct Message {
+    /// Its id, which it keeps.
+    pub id: String,
+    /// What it can be renewed and deleted with, until somebody takes it again.
+    pub receipt: String,
+    /// How often it has been taken, this time included.
+    pub dequeue_count: u64,
+    /// When it was put in.
+    pub inserted: Timestamp,
+    /// When it is dropped.
+    pub expires: Timestamp,
+    /// When others see it again.
+    pub visible: Timestamp,
     /// As it stands in the queue.
-    pub(super) text: String,
+    pub text: String,
 }
 
 /// What a handler's answer means for its invocation.

@@ -16,7 +16,7 @@ use reqwest::{Method, StatusCode};
 use sha2::Sha256;
 
 use super::journal::Journal;
-use super::payload::Message;
+pub use super::payload::Message;
 
 const VERSION: &str = "2021-12-02";
 
@@ -128,7 +128,11 @@ impl Queue {
         Ok(answer.1.get("x-ms-approximate-messages-count").and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0))
     }
 
-    pub(super) async fn get(&self, most: usize, lease: Duration) -> Result<Vec<Message>, QueueError> {
+    /// Takes up to 32 messages, and hides them from others for this long, in whole seconds.
+    ///
+    /// # Errors
+    /// What the service says.
+    pub async fn get(&self, most: usize, lease: Duration) -> Result<Vec<Message>, QueueError> {
         let (most, lease) = (most.to_string(), seconds(lease));
         let query = [("numofmessages", most.as_str()), ("visibilitytimeout", lease.as_str())];
         let answer = self.call(Call { operation: "get messages", method: Method::GET, path: "/messages".into(), query: &query, body: None }).await?;
@@ -138,14 +142,21 @@ impl Queue {
     }
 
     /// Hides a message for this long from now on; its new receipt.
-    pub(super) async fn hide(&self, id: &str, receipt: &str, time: Duration) -> Result<String, QueueError> {
+    ///
+    /// # Errors
+    /// What the service says, of a stale receipt too.
+    pub async fn hide(&self, id: &str, receipt: &str, time: Duration) -> Result<String, QueueError> {
         let time = seconds(time);
         let query = [("popreceipt", receipt), ("visibilitytimeout", time.as_str())];
         let answer = self.call(Call { operation: "update message", method: Method::PUT, path: format!("/messages/{id}"), query: &query, body: None }).await?;
         Ok(answer.1.get("x-ms-popreceipt").and_then(|value| value.to_str().ok()).unwrap_or(receipt).to_owned())
     }
 
-    pub(super) async fn delete(&self, id: &str, receipt: &str) -> Result<(), QueueError> {
+    /// Deletes a message that was taken with this receipt.
+    ///
+    /// # Errors
+    /// What the service says, of a stale receipt too.
+    pub async fn delete(&self, id: &str, receipt: &str) -> Result<(), QueueError> {
         let query = [("popreceipt", receipt)];
         self.call(Call { operation: "delete message", method: Method::DELETE, path: format!("/messages/{id}"), query: &query, body: None }).await.map(drop)
     }

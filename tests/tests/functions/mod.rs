@@ -3,6 +3,8 @@
 mod http;
 mod loading;
 mod process;
+mod queues;
+mod staged;
 mod timers;
 
 use std::path::Path;
