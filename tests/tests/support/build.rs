@@ -32,6 +32,12 @@ pub fn workload_lambda() -> &'static PathBuf {
     PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "workload_lambda"]))
 }
 
+/// A custom handler that does what a test tells it.
+pub fn custom_handler() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "custom_handler"]))
+}
+
 fn build(what: &[&str]) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
