@@ -32,6 +32,12 @@ pub fn workload_lambda() -> &'static PathBuf {
     PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "workload_lambda"]))
 }
 
+/// The same work as a custom handler of Azure Functions.
+pub fn workload_azure() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "workload_azure"]))
+}
+
 /// A custom handler that does what a test tells it.
 pub fn custom_handler() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
