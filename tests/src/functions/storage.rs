@@ -215,7 +215,9 @@ fn element(xml: &str, name: &str) -> Option<String> {
 }
 
 fn message(xml: &str) -> Option<Message> {
-    let time = |name: &str| rfc2822::DateTimeParser::new().parse_timestamp(element(xml, name)?).ok();
+    // A message that never expires says the year 9999, whose last days are beyond what can be read.
+    let read = |text: &str| rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
+    let time = |name: &str| element(xml, name).and_then(|text| if text.contains(" 9999 ") { Some(Timestamp::MAX) } else { read(&text) });
     Some(Message {
         id: element(xml, "MessageId")?,
         receipt: element(xml, "PopReceipt")?,

@@ -46,6 +46,14 @@ impl Azure {
     }
 }
 
+impl Drop for Azure {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the Functions host and the app said:\n{}", self.functions.log());
+        }
+    }
+}
+
 impl Host for Azure {
     fn http(&self) -> Http {
         Http::new(self.functions.address()).with_key(KEY).management_below("/api")
