@@ -6,18 +6,22 @@
 mod activity;
 mod poison;
 
+pub use activity::Attempts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use durable::ids::Incarnation;
-use durable::ports::{Clock, Loaded, Store, StoreError, StoreResult};
-use durable::{App, Engine, InstanceId, Timestamp};
+use durable::ports::{Clock, StoreError, StoreResult};
+use durable::{App, Engine, InstanceId};
 use durable_host::work::{self, BadWork, Look, Timer};
 use durable_host::{SystemClock, Verdict, verdict};
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use crate::alarms::Hourly;
 use crate::queue::{Queue, Queues};
+use crate::store::{Peeked, TableStore};
 use crate::work::{Letter, Work};
 
 /// A commit that is awaited is looked for again after so long.
@@ -49,7 +53,7 @@ pub struct Handler {
     /// Drives instances.
     pub engine: Engine,
     /// Where they are stored.
-    pub store: Arc<dyn Store>,
+    pub store: TableStore,
     /// Where messages are put.
     pub queues: Queues,
     /// The poison queues.
@@ -58,6 +62,8 @@ pub struct Handler {
     pub hourly: Hourly,
     /// How long an attempt that was handed on may take at most.
     pub longest: Duration,
+    /// The attempts that this process makes just now.
+    pub attempts: Attempts,
 }
 
 impl std::fmt::Debug for Handler {
@@ -87,18 +93,19 @@ enum Driven {
 }
 
 impl Handler {
-    /// Does what a message asks for.
+    /// Does what a message asks for. `message` is its id, if it is known.
     ///
     /// # Errors
     /// [`HandlerError`]: it was not done, and is to be delivered again.
-    pub async fn handle(&self, letter: Letter) -> Result<(), HandlerError> {
+    pub async fn handle(&self, letter: Letter, message: Option<String>) -> Result<(), HandlerError> {
         let Letter { work, again } = letter;
         let told = match &work {
             // One that awaits no revision was put for a message, not for a driver.
             Work::Look(look) => self.look(look, again, look.revision > 0).await,
             Work::Timer(timer) => self.timer(timer, again).await,
-            Work::Activity(attempt) => self.activity(attempt).await,
+            Work::Activity(attempt) => self.activity(attempt, message).await,
             Work::Hour => self.hour().await.map(Ok),
+            Work::Faulted { after } => self.faulted(after.as_deref()).await,
         };
         told?.unwrap_or_else(|bad| tracing::error!("a message is dropped: {bad}"));
         Ok(())
@@ -114,6 +121,21 @@ impl Handler {
         let moved = self.hourly.run(deadline).await?;
         tracing::info!("{moved} far alarms are due within the hour");
         Ok(())
+    }
+
+    /// A new build tries what others could not run, page by page.
+    async fn faulted(&self, after: Option<&str>) -> Result<Result<(), BadWork>, HandlerError> {
+        let after = match after.map(work::instance).transpose() {
+            Ok(after) => after,
+            Err(bad) => return Ok(Err(bad)),
+        };
+        let page = self.store.faulted(after.as_ref()).await?;
+        let Some(last) = page.last() else { return Ok(Ok(())) };
+        let next = Work::Faulted { after: Some(last.to_string()) };
+        // All at once: one that takes long does not keep the others from being tried.
+        join_all(page.iter().map(|instance| self.drive(instance))).await;
+        self.queues.work.put(next.into(), Duration::ZERO).await?;
+        Ok(Ok(()))
     }
 
     /// An alarm rings.
@@ -137,24 +159,24 @@ impl Handler {
         };
         let mut before = None;
         for _ in 0..ROUNDS {
-            let loaded = self.store.load(&instance, None).await?;
-            let Some(loaded) = loaded.filter(|loaded| life.is_none_or(|life| life == loaded.header.incarnation)) else {
+            let seen = self.store.peek(&instance).await?;
+            let Some(seen) = seen.filter(|seen| life.is_none_or(|life| life == seen.incarnation())) else {
                 return self.not_yet(look, again).await.map(Ok);
             };
-            if loaded.header.revision < look.revision {
+            if seen.header.revision < look.revision {
                 return self.not_yet(look, again).await.map(Ok);
             }
-            match verdict(&loaded.header, !loaded.inbox.is_empty(), None, SystemClock.now()) {
+            match verdict(&seen.header, !seen.inbox_empty, None, SystemClock.now()) {
                 Verdict::Idle => return Ok(Ok(())),
                 Verdict::Busy(_) if !net || before.is_some() => return Ok(Ok(())),
                 Verdict::Busy(until) => {
-                    let next = Look { revision: loaded.header.revision, hop: 0, ..look.clone() };
+                    let next = Look { revision: seen.header.revision, hop: 0, ..look.clone() };
                     return self.put(next, again, SystemClock.now().until(until) + AFTER_CLAIM).await.map(Ok).map_err(HandlerError::from);
                 }
-                Verdict::Drive if before == Some(standing(&loaded)) => {
-                    return self.no_progress(look, &loaded, again).await.map(Ok);
+                Verdict::Drive if before == Some(standing(&seen)) => {
+                    return self.no_progress(look, &seen, again).await.map(Ok);
                 }
-                Verdict::Drive => before = Some(standing(&loaded)),
+                Verdict::Drive => before = Some(standing(&seen)),
             }
             if let Driven::GoesOn = self.drive(&instance).await {
                 break;
@@ -174,8 +196,8 @@ impl Handler {
     }
 
     /// A drive changed nothing, and something is left to do.
-    async fn no_progress(&self, look: &Look, loaded: &Loaded, again: bool) -> Result<(), HandlerError> {
-        if loaded.header.fault.is_some() && loaded.header.outbox.is_empty() {
+    async fn no_progress(&self, look: &Look, seen: &Peeked, again: bool) -> Result<(), HandlerError> {
+        if seen.header.fault.is_some() && seen.header.outbox.is_empty() {
             // Its alarm, or another build, has it tried again.
             return Ok(());
         }
@@ -184,7 +206,7 @@ impl Handler {
             return Ok(());
         }
         let pause = AFTER_CLAIM.saturating_mul(2_u32.saturating_pow(look.hop)).min(LONGEST_PAUSE);
-        let next = Look { revision: loaded.header.revision, hop: look.hop + 1, ..look.clone() };
+        let next = Look { revision: seen.header.revision, hop: look.hop + 1, ..look.clone() };
         self.put(next, again, pause).await.map_err(HandlerError::from)
     }
 
@@ -210,6 +232,6 @@ fn life(look: &Look) -> Result<Option<Incarnation>, BadWork> {
 }
 
 /// By what progress is seen.
-fn standing(loaded: &Loaded) -> (Incarnation, u64, usize, Option<Timestamp>) {
-    (loaded.header.incarnation, loaded.header.revision, loaded.inbox.len(), loaded.header.due())
+fn standing(seen: &Peeked) -> (Incarnation, u64, bool) {
+    (seen.incarnation(), seen.header.revision, seen.inbox_empty)
 }

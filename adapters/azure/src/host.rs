@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use durable::event_url::EventUrls;
-use durable::ports::Store;
 use durable::{App, Engine, EngineConfig, Ports, Shard};
 use durable_host::turns::{self, STACK};
 use durable_host::{SystemClock, SystemEntropy, Watchdog, build_of_this_program};
@@ -19,16 +18,17 @@ use crate::AzureError;
 use crate::alarms::{AlarmTable, Bells, FarAlarms, HostAlarms, Hourly};
 use crate::covered::Covered;
 use crate::dispatch::HostDispatch;
-use crate::handler::Handler;
+use crate::handler::{Attempts, Handler};
 use crate::http::{Front, prefix_of_links};
 use crate::metrics::Metrics;
-use crate::queue::{NAMES, Queue, Queues};
+use crate::queue::{NAMES, Post, Queue, Queues};
 use crate::server::{self, Calls};
 use crate::settings::Settings;
 use crate::storage::Storage;
 use crate::store::TableStore;
 use crate::table::Table;
 use crate::wake::SafetyNet;
+use crate::work::Work;
 
 /// How long storage may not be reachable at the start. The Functions host waits 30 seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -123,11 +123,11 @@ async fn start(app: Arc<App>, settings: &Settings, storage: &Storage, places: Pl
     let [work, activities, alarms] = places.queues;
     let queues = Queues { work: Arc::new(work), activities: Arc::new(activities), alarms: Arc::new(alarms) };
     let far: Arc<dyn FarAlarms> = Arc::new(places.far);
-    let store: Arc<dyn Store> = Arc::new(Covered::new(Arc::new(places.store), queues.work.clone()));
+    let store = places.store;
     let bells = Bells::default();
     let (watchdog, suspects) = Watchdog::open(&suspects_file(settings), settings.shards);
     let ports = Ports {
-        store: store.clone(),
+        store: Arc::new(Covered::new(Arc::new(store.clone()), queues.work.clone())),
         alarms: Arc::new(HostAlarms::new(queues.alarms.clone(), far.clone(), bells.clone())),
         wake: Arc::new(SafetyNet::new(queues.work.clone(), settings.safety)),
         dispatch: Arc::new(HostDispatch::new(app.clone(), queues.activities.clone(), settings.limits.clone())),
@@ -156,6 +156,7 @@ async fn start(app: Arc<App>, settings: &Settings, storage: &Storage, places: Pl
     }
     supervise(&engine, &watchdog)?;
     tokio::spawn(bells.ring(engine.clone()));
+    tokio::spawn(announce_build(store.clone(), queues.work.clone(), app.build_id().to_owned()));
     let handler = Handler {
         app,
         engine: engine.clone(),
@@ -164,9 +165,22 @@ async fn start(app: Arc<App>, settings: &Settings, storage: &Storage, places: Pl
         poison: places.poison.into(),
         hourly: Hourly::new(far, queues),
         longest: settings.limits.longest,
+        attempts: Attempts::default(),
     };
     let metrics = Metrics::new(storage.clone(), settings.hub.clone(), settings.metrics);
     Ok(Calls { handler, front: Front::new(engine.client(), settings), metrics })
+}
+
+/// The first process of a build has the instances tried that bear a fault of another one.
+async fn announce_build(store: TableStore, queue: Arc<dyn Post>, build: String) {
+    let announced = match store.claim_build(&build).await {
+        Ok(true) => queue.put(Work::Faulted { after: None }.into(), Duration::ZERO).await.map(drop),
+        Ok(false) => Ok(()),
+        Err(trouble) => Err(trouble),
+    };
+    if let Err(trouble) = announced {
+        tracing::warn!("instances with a fault of another build wait for their next try: {trouble}");
+    }
 }
 
 /// Where it is noted whose turn runs. It outlives the process, whose successor listens at the same port.

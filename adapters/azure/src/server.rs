@@ -18,7 +18,7 @@ use crate::handler::{Handler, HandlerError};
 use crate::http::Front;
 use crate::metrics::Metrics;
 use crate::queue;
-use crate::work::Letter;
+use crate::work::{Letter, message_id};
 
 /// Names an invocation.
 const INVOCATION: &str = "x-azure-functions-invocationid";
@@ -72,7 +72,7 @@ async fn message(State(calls): State<Arc<Calls>>, request: Request) -> Response 
         Err(refused) => return refused,
     };
     match Letter::posted(&body, ITEM) {
-        Ok(letter) => told(calls.handler.handle(letter).await),
+        Ok(letter) => told(calls.handler.handle(letter, message_id(&body)).await),
         Err(not_ours) => {
             tracing::error!("{not_ours}: it is dropped");
             done()

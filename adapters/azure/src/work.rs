@@ -27,6 +27,12 @@ pub enum Work {
     Activity(Attempt),
     /// There are more far alarms to be moved than one run of the hourly function had time for.
     Hour,
+    /// Instances that bear a fault of another build are to be tried by this one.
+    Faulted {
+        /// Where the last page ended.
+        #[serde(default)]
+        after: Option<String>,
+    },
 }
 
 impl Work {
@@ -37,7 +43,7 @@ impl Work {
             Self::Look(look) => Some(&look.instance),
             Self::Timer(timer) => Some(&timer.instance),
             Self::Activity(attempt) => Some(&attempt.instance),
-            Self::Hour => None,
+            Self::Hour | Self::Faulted { .. } => None,
         }
     }
 }
@@ -98,6 +104,10 @@ impl Letter {
         let mut posted: Value = serde_json::from_slice(body).map_err(|_| NotOurs("an invocation that is no JSON".to_owned()))?;
         let item = posted.get_mut("Data").and_then(|data| data.get_mut(binding)).map(Value::take);
         let Some(item) = item else { return Err(NotOurs(format!("an invocation without Data.{binding}"))) };
+        Self::item(item)
+    }
+
+    fn item(item: Value) -> Result<Self, NotOurs> {
         let Value::String(text) = item else { return Self::of(item) };
         let once_more = serde_json::from_str::<Value>(&text).ok();
         let text = match once_more {
@@ -110,6 +120,15 @@ impl Letter {
             Err(_) => Self::read(text.as_bytes()),
         }
     }
+}
+
+/// The id of the message that an invocation is about, as the host tells it beside the item; the same each time it is delivered. None if it does
+/// not. Only what a message says in an object of its own could get in its place, and ours are arrays.
+#[must_use]
+pub fn message_id(posted: &[u8]) -> Option<String> {
+    let posted: Value = serde_json::from_slice(posted).ok()?;
+    let id = posted.get("Metadata")?.get("Id")?.as_str()?;
+    Some(serde_json::from_str(id).unwrap_or_else(|_| id.to_owned())).filter(|id: &String| !id.is_empty())
 }
 
 #[cfg(test)]
@@ -143,6 +162,14 @@ mod tests {
             let posted = json!({"Data": {"item": item}, "Metadata": {"DequeueCount": "1"}}).to_string();
             assert_eq!(Letter::posted(posted.as_bytes(), "item"), Ok(timer()), "{posted}");
         }
+    }
+
+    #[test]
+    fn the_id_of_a_message_is_encoded_once_or_twice_or_not_there() {
+        let id = |metadata: Value| message_id(json!({"Data": {}, "Metadata": metadata}).to_string().as_bytes());
+        assert_eq!(id(json!({"Id": "\"1-2\""})).as_deref(), Some("1-2"));
+        assert_eq!(id(json!({"Id": "1-2"})).as_deref(), Some("1-2"));
+        assert_eq!((id(json!({})), id(json!({"Id": 5})), id(json!({"Id": ""})), message_id(b"x")), (None, None, None, None));
     }
 
     #[test]

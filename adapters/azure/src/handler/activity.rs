@@ -2,6 +2,8 @@
 //!
 //! Must never: make one that nobody waits for, that another driver has taken over, or that this process is making already.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use durable::header::{ActivityTask, Header};
@@ -9,7 +11,7 @@ use durable::history::Event;
 use durable::ids::EffectId;
 use durable::machine::HANDED_ON;
 use durable::message::Outcome;
-use durable::ports::{Clock, Delivered, Loaded, StoreResult};
+use durable::ports::{Clock, Delivered, Loaded, Store, StoreResult};
 use durable::{Failure, Payload, Timestamp};
 use durable_host::work::{Attempt, BadWork};
 use durable_host::{SystemClock, in_background};
@@ -19,17 +21,52 @@ use super::{Handler, HandlerError};
 /// How often it is tried to store an attempt's end in a full inbox, with a pause that doubles from a quarter of a second.
 const TRIES: u32 = 7;
 
+/// The attempts that a process makes just now.
+#[derive(Debug, Clone, Default)]
+pub struct Attempts(Arc<Mutex<HashSet<(EffectId, u32)>>>);
+
+/// One of them, until this is dropped.
+struct Making {
+    all: Attempts,
+    which: (EffectId, u32),
+}
+
+impl Attempts {
+    /// None if it is being made already.
+    fn begin(&self, effect: &EffectId, attempt: u32) -> Option<Making> {
+        let which = (effect.clone(), attempt);
+        let new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(which.clone());
+        new.then(|| Making { all: self.clone(), which })
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.which);
+    }
+}
+
 impl Handler {
     /// Makes an attempt, and stores what came of it.
-    pub(super) async fn activity(&self, attempt: &Attempt) -> Result<Result<(), BadWork>, HandlerError> {
+    pub(super) async fn activity(&self, attempt: &Attempt, message: Option<String>) -> Result<Result<(), BadWork>, HandlerError> {
         let effect = match attempt.effect() {
             Ok(effect) => effect,
             Err(bad) => return Ok(Err(bad)),
         };
-        let Some(input) = self.wanted(&effect, attempt).await? else {
+        let not_made = || {
             tracing::info!(instance = %effect.instance, "attempt {} of activity `{}` is not wanted any more, or made by somebody else", attempt.attempt, attempt.name);
-            return Ok(Ok(()));
+            Ok(Ok(()))
         };
+        let Some(_making) = self.attempts.begin(&effect, attempt.attempt) else { return not_made() };
+        let Some(input) = self.wanted(&effect, attempt).await? else { return not_made() };
+        let now = SystemClock.now();
+        let until = now.after(Duration::from_millis(attempt.limit_ms).min(self.longest));
+        // The same message may try again; another one about the same attempt may not.
+        if let Some(message) = message
+            && !self.store.claim_run(&effect, attempt.attempt, &message, until, now).await?
+        {
+            return not_made();
+        }
         let task = ActivityTask {
             effect: effect.clone(),
             name: attempt.name.clone(),
@@ -48,7 +85,7 @@ impl Handler {
         if !is_open(&loaded, effect) || !is_handed_on(&loaded.header, effect.sequence, SystemClock.now()) {
             return Ok(None);
         }
-        attempt.input(effect, &*self.store).await
+        attempt.input(effect, &self.store).await
     }
 
     /// Stores what came of an attempt, and has the instance driven.
@@ -134,6 +171,16 @@ mod tests {
         let mut ended = there;
         ended.header.status = RuntimeStatus::Terminated;
         assert!(!is_open(&ended, &effect(2)));
+    }
+
+    #[test]
+    fn an_attempt_is_made_once_at_a_time() {
+        let attempts = Attempts::default();
+        let making = attempts.begin(&effect(1), 1);
+        assert!(making.is_some() && attempts.begin(&effect(1), 1).is_none());
+        assert!(attempts.begin(&effect(1), 2).is_some() && attempts.begin(&effect(2), 1).is_some());
+        drop(making);
+        assert!(attempts.begin(&effect(1), 1).is_some());
     }
 
     #[test]

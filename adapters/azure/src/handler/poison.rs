@@ -65,7 +65,8 @@ impl Handler {
             Work::Timer(timer) if timer.due <= SystemClock.now() => (&self.queues.work, any(timer.instance, timer.life)),
             Work::Timer(timer) => (&self.queues.alarms, Work::Timer(timer)),
             Work::Activity(attempt) => (&self.queues.activities, Work::Activity(attempt)),
-            Work::Hour => return Ok(()),
+            // The next hour, or the next build, asks for it again.
+            Work::Hour | Work::Faulted { .. } => return Ok(()),
         };
         queue.put(Letter { work, again: true }, Duration::ZERO).await.map(drop)
     }
