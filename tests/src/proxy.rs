@@ -1,7 +1,8 @@
-//! A proxy between a store and DynamoDB that does what networks do on a bad day: answers get lost, requests come late or twice, connections
+//! A proxy between a store and its server that does what networks do on a bad day: answers get lost, requests come late or twice, connections
 //! break, servers say that they are busy.
 //!
-//! Each request is counted, by its action too, and a [`Plan`] decides what becomes of it. Must never: change a request or an answer.
+//! Each request is counted, by its action too, and a [`Plan`] decides what becomes of it. What a server calls an action, and how it says no, is
+//! its [`Dialect`]. Must never: change a request or an answer.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,7 +19,7 @@ use crate::build::Random;
 pub struct Call {
     /// How many requests came before.
     pub number: u64,
-    /// Its action, for example `UpdateItem`.
+    /// Its action, for example `UpdateItem` or `Transaction`.
     pub action: String,
     /// How many requests with this action came before.
     pub nth: u64,
@@ -31,6 +32,10 @@ pub enum Fate {
     Pass,
     /// It is carried out; the answer gets lost, and the connection breaks.
     LoseAnswer,
+    /// It is carried out; the connection breaks in the middle of the answer.
+    BreakAnswer,
+    /// It is carried out; the server says that something went wrong (500).
+    DoneButError,
     /// The connection breaks before anything is carried out.
     Cut,
     /// The connection breaks, and the request is carried out later: see [`Proxy::deliver_late`].
@@ -43,6 +48,73 @@ pub enum Fate {
     Throttle,
     /// The server says that this caller may not do that.
     Deny,
+}
+
+/// How a server says that it will not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum No {
+    Error,
+    Busy,
+    Denied,
+}
+
+/// What a kind of server calls things.
+#[derive(Debug, Clone, Copy)]
+pub struct Dialect {
+    /// The action of a request, from its head.
+    action: fn(&str) -> String,
+    /// An answer: status, headers and body.
+    answer: fn(No) -> (&'static str, String, String),
+}
+
+impl Dialect {
+    /// DynamoDB: the action stands in a header, and each answer is JSON with a type.
+    pub const DYNAMO_DB: Self = Self {
+        action: |head| header(head, "x-amz-target").unwrap_or_default().rsplit('.').next().unwrap_or_default().to_owned(),
+        answer: |no| {
+            let (status, kind) = match no {
+                No::Error => ("500 Internal Server Error", "com.amazonaws.dynamodb.v20120810#InternalServerError"),
+                No::Busy => ("400 Bad Request", "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"),
+                No::Denied => ("400 Bad Request", "com.amazon.coral.service#AccessDeniedException"),
+            };
+            let body = format!("{{\"__type\":\"{kind}\",\"message\":\"as planned\"}}");
+            (status, "content-type: application/x-amz-json-1.0\r\n".to_owned(), body)
+        },
+    };
+
+    /// Azure's tables: the action follows from verb and path, `Get`, `Query`, `Insert`, `Merge`, `Put`, `Delete` or `Transaction`; each answer has
+    /// a code.
+    pub const AZURE_TABLES: Self = Self {
+        action: |head| {
+            let mut line = head.split(' ');
+            let (verb, path) = (line.next().unwrap_or_default(), line.next().unwrap_or_default());
+            let action = match verb {
+                "POST" if path.contains("$batch") => "Transaction",
+                "GET" if path.contains("(PartitionKey") => "Get",
+                "GET" => "Query",
+                "POST" => "Insert",
+                "PATCH" => "Merge",
+                "PUT" => "Put",
+                "DELETE" => "Delete",
+                other => other,
+            };
+            action.to_owned()
+        },
+        answer: |no| {
+            let (status, code) = match no {
+                No::Error => ("500 Internal Server Error", "OperationTimedOut"),
+                No::Busy => ("503 Service Unavailable", "ServerBusy"),
+                No::Denied => ("403 Forbidden", "AuthorizationPermissionMismatch"),
+            };
+            let body = format!("{{\"odata.error\":{{\"code\":\"{code}\",\"message\":{{\"lang\":\"en-US\",\"value\":\"as planned\"}}}}}}");
+            (status, format!("content-type: application/json\r\nx-ms-error-code: {code}\r\n"), body)
+        },
+    };
+
+    fn error(self, no: No) -> Vec<u8> {
+        let (status, headers, body) = (self.answer)(no);
+        format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).into_bytes()
+    }
 }
 
 /// Decides what becomes of each request.
@@ -89,6 +161,7 @@ pub struct Proxy {
 
 struct Shared {
     upstream: String,
+    dialect: Dialect,
     state: Mutex<State>,
 }
 
@@ -104,11 +177,11 @@ impl Proxy {
     ///
     /// # Errors
     /// If there is no free port.
-    pub async fn before(upstream: &str, plan: Plan) -> io::Result<Self> {
+    pub async fn before(upstream: &str, dialect: Dialect, plan: Plan) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let state = State { plan, calls: Vec::new(), of: BTreeMap::new(), late: Vec::new() };
-        let shared = Arc::new(Shared { upstream: upstream.to_owned(), state: Mutex::new(state) });
+        let shared = Arc::new(Shared { upstream: upstream.to_owned(), dialect, state: Mutex::new(state) });
         let at_work = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, at_work })
     }
@@ -177,23 +250,27 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 /// Serves one request; each has a connection of its own, so that the end of an answer needs no parsing.
 async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let Some((request, head)) = read_request(&mut client).await? else { return Ok(()) };
-    let target = header(&request[..head], "x-amz-target").unwrap_or_default();
-    let fate = shared.decide(target.rsplit('.').next().unwrap_or_default());
+    let dialect = shared.dialect;
+    let fate = shared.decide(&(dialect.action)(&String::from_utf8_lossy(&request[..head])));
     let answer = match fate {
-        Fate::Pass | Fate::LoseAnswer | Fate::Twice => forward(&shared.upstream, &request).await?,
+        Fate::Pass | Fate::LoseAnswer | Fate::BreakAnswer | Fate::DoneButError | Fate::Twice => forward(&shared.upstream, &request).await?,
         Fate::Cut | Fate::Late => Vec::new(),
-        Fate::ServerError => error("500 Internal Server Error", "com.amazonaws.dynamodb.v20120810#InternalServerError"),
-        Fate::Deny => error("400 Bad Request", "com.amazon.coral.service#AccessDeniedException"),
-        Fate::Throttle => error("400 Bad Request", "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"),
+        Fate::ServerError => dialect.error(No::Error),
+        Fate::Deny => dialect.error(No::Denied),
+        Fate::Throttle => dialect.error(No::Busy),
     };
     if matches!(fate, Fate::Late | Fate::Twice) {
         shared.state().late.push(request);
     }
-    if !matches!(fate, Fate::LoseAnswer | Fate::Cut | Fate::Late) {
-        client.write_all(&answer).await?;
-        client.shutdown().await?;
-    }
-    Ok(())
+    let answer = match fate {
+        Fate::LoseAnswer | Fate::Cut | Fate::Late => return Ok(()),
+        Fate::DoneButError => dialect.error(No::Error),
+        // The last byte is part of the body, or of the blank line before it.
+        Fate::BreakAnswer => answer[..answer.len().saturating_sub(1)].to_vec(),
+        _ => answer,
+    };
+    client.write_all(&answer).await?;
+    client.shutdown().await
 }
 
 /// Reads one request: its head, and as much as that says. And how long the head is.
@@ -207,7 +284,7 @@ async fn read_request(client: &mut TcpStream) -> io::Result<Option<(Vec<u8>, usi
             return Ok(None);
         }
     };
-    let length = header(&request[..head], "content-length").and_then(|length| length.parse::<usize>().ok()).unwrap_or(0);
+    let length = header(&String::from_utf8_lossy(&request[..head]), "content-length").and_then(|length| length.parse::<usize>().ok()).unwrap_or(0);
     while request.len() < head + length {
         if client.read_buf(&mut request).await? == 0 {
             return Ok(None);
@@ -216,8 +293,7 @@ async fn read_request(client: &mut TcpStream) -> io::Result<Option<(Vec<u8>, usi
     Ok(Some((request, head)))
 }
 
-fn header(head: &[u8], wanted: &str) -> Option<String> {
-    let head = String::from_utf8_lossy(head);
+fn header(head: &str, wanted: &str) -> Option<String> {
     let mut lines = head.lines().filter_map(|line| line.split_once(':'));
     lines.find_map(|(name, value)| name.eq_ignore_ascii_case(wanted).then(|| value.trim().to_owned()))
 }
@@ -232,10 +308,4 @@ async fn forward(upstream: &str, request: &[u8]) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     server.read_to_end(&mut answer).await?;
     Ok(answer)
-}
-
-fn error(status: &str, kind: &str) -> Vec<u8> {
-    let body = format!("{{\"__type\":\"{kind}\",\"message\":\"as planned\"}}");
-    let length = body.len();
-    format!("HTTP/1.1 {status}\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").into_bytes()
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so")]
 
 mod dynamodb;
+mod stores;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

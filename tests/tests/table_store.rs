@@ -1,6 +1,9 @@
 //! The Table Storage store keeps every promise of the Store port, on Azurite, and gives the same results as the store in memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so")]
 
+mod stores;
+mod table;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -5,77 +5,41 @@ use std::sync::Arc;
 use durable::header::RuntimeStatus;
 use durable::limits;
 use durable::message::Message;
-use durable::ports::{Create, Delivered, Known, ListQuery, Store};
+use durable::ports::{Create, Delivered, ListQuery, Store};
 use durable_tests::build::*;
 use durable_tests::dynamodb::Local;
+
+use crate::stores::sizes;
 
 /// Payloads, messages, headers and events of every size around each border come back as they were given.
 #[test]
 fn nothing_changes_at_the_borders_of_sizes() {
     const PART: usize = 350 * 1024;
-    let (local, store) = (Local::get(), Local::get().fresh());
-    local.run(async {
-        for (n, bytes) in [0, 1, 511, 512, 513, PART - 1, PART, PART + 1, 2 * PART].into_iter().enumerate() {
-            let (instance, n) = (format!("payload-{bytes}"), n as u64);
-            created(&store, Create { input: large(bytes, n), ..start(&instance, n) }).await;
-            let turn = Turn::on(&instance, &load(&store, &instance).await).custom_status(large(bytes, n + 100)).completes(large(bytes, n + 200));
-            turn.lands(&store).await;
-            let status = store.status(&id(&instance)).await.unwrap().unwrap();
-            assert!(status.input == large(bytes, n) && status.output == Some(large(bytes, n + 200)), "{bytes}");
-            assert!(status.custom_status == Some(large(bytes, n + 100)), "{bytes}");
-        }
-        // The stored form of a message is longer than its data.
-        created(&store, start("messages", 1)).await;
-        let sizes: Vec<usize> = (180..260).step_by(3).chain([PART - 100, PART - 60, PART, PART + 1]).collect();
-        for (n, bytes) in sizes.iter().enumerate() {
-            assert_eq!(deliver(&store, "messages", raised_with(n as u64, large(*bytes, n as u64))).await, Delivered::Delivered);
-        }
-        let loaded = load(&store, "messages").await;
-        assert!(loaded.inbox.iter().zip(&sizes).enumerate().all(|(n, (m, bytes))| *m == raised_with(n as u64, large(*bytes, n as u64))));
-        let committed = Turn::on("messages", &loaded).takes(sizes.len() - 2).lands(&store).await;
-        assert!(committed.inbox == loaded.inbox[sizes.len() - 2..]);
-
-        created(&store, start("events", 1)).await;
-        let mut expected = Vec::new();
-        for (n, bytes) in [1, 2000, 2040, 2050, 4000, 4090, 4093, 4100, 10, 30, PART, 5, 5000, 2046].into_iter().enumerate() {
-            let loaded = load(&store, "events").await;
-            let new = vec![large(bytes, n as u64).stored().clone(), event(n as u64)];
-            expected.extend(new.clone());
-            Turn::on("events", &loaded).append(new).lands(&store).await;
-            for known in [0, n, expected.len() - 2, expected.len() - 1, expected.len()] {
-                let from = Known { incarnation: life(1), execution: 0, events: known as u64 };
-                assert!(store.load(&id("events"), Some(from)).await.unwrap().unwrap().events == expected[known..], "after {bytes}, from {known}");
-            }
-        }
-        let mut random = Random::new(1);
-        for _ in 0..60 {
-            let first = random.below(expected.len() as u64) as usize;
-            let last = first + random.below((expected.len() - first) as u64 + 1) as usize;
-            let found = store.history(&id("events"), life(1), 0, first as u64..last as u64).await.unwrap();
-            assert!(found == expected[first..last], "{first}..{last}");
-        }
-    });
+    // The stored form of a message is longer than its data.
+    let messages: Vec<usize> = (180..260).step_by(3).chain([PART - 100, PART - 60, PART, PART + 1]).collect();
+    let new_events = [1, 2000, 2040, 2050, 4000, 4090, 4093, 4100, 10, 30, PART, 5, 5000, 2046];
+    let payloads = [0, 1, 511, 512, 513, PART - 1, PART, PART + 1, 2 * PART];
+    Local::get().run(sizes::nothing_changes_at_borders(&Local::get().fresh(), &payloads, &messages, &new_events));
 }
 
 /// A header with an outbox of many kilobytes, or megabytes, stands in rows; smaller ones after it in the item again.
 #[test]
 fn headers_of_every_size_come_back() {
     let (local, store) = (Local::get(), Local::get().fresh());
-    local.run(async {
-        created(&store, start("a", 1)).await;
-        for (n, bytes) in [100, 20_000, 30_000, 2_000_000, 500, 800_000, 0].into_iter().enumerate() {
-            let loaded = load(&store, "a").await;
-            let outbox = vec![to("b", None, raised_with(n as u64, large(bytes, n as u64)))];
-            let turn = Turn::on("a", &loaded).with(|h| h.outbox = outbox);
-            let header = turn.clone().build_commit().header;
-            turn.lands(&store).await;
-            let status = store.status(&id("a")).await.unwrap().unwrap();
-            assert!(load(&store, "a").await.header == header && status.header == header, "{bytes}");
-            let page = store.list(ListQuery::default(), None).await.unwrap();
-            assert!(page.items.len() == 1 && page.items[0].header == header, "{bytes}");
-            assert!(store.peek(&id("a"), false).await.unwrap().unwrap().header == header, "{bytes}");
-        }
-    });
+    let peeked = async || store.peek(&id("a"), false).await.unwrap().unwrap().header;
+    local.run(sizes::headers_come_back(&store, &[100, 20_000, 30_000, 2_000_000, 500, 800_000, 0], peeked));
+}
+
+/// More senders than the item has room for: each keeps its numbers.
+#[test]
+fn fifty_senders_are_remembered_each() {
+    Local::get().run(sizes::many_senders_are_remembered(&Local::get().fresh(), 50));
+}
+
+/// Ids whose keys are too long to be written out work like any other.
+#[test]
+fn very_long_ids_work_like_any_other() {
+    Local::get().run(sizes::very_long_ids_work(&Local::get().fresh()));
 }
 
 /// As many messages as a turn may take go in one commit, also from a long inbox.
@@ -92,43 +56,6 @@ fn sixty_four_messages_are_removed_in_one_commit() {
         let committed = Turn::on("a", &loaded).takes(limits::MESSAGES_PER_TURN).lands(&store).await;
         assert_eq!(store.capacity().since(&before).total().calls, 2, "one load, one commit");
         assert_eq!(ids(&committed.inbox), (64..150).map(message_id).collect::<Vec<_>>());
-    });
-}
-
-/// More senders than the item has room for: each keeps its numbers, whether its messages stood in the inbox or were taken at once.
-#[test]
-fn fifty_senders_are_remembered_each() {
-    let (local, store) = (Local::get(), Local::get().fresh());
-    local.run(async {
-        created(&store, start("a", 1)).await;
-        let name = |n: u64| format!("sender-{n}");
-        for n in 0..50 {
-            assert_eq!(deliver(&store, "a", sent_by(&name(n), 1, 5)).await, Delivered::Delivered, "{n}");
-        }
-        let loaded = load(&store, "a").await;
-        Turn::on("a", &loaded).takes_all().lands(&store).await;
-        // Old senders and new ones together, lower numbers and higher ones, in one turn.
-        let mut turn = Turn::on("a", &load(&store, "a").await);
-        for n in 40..60 {
-            turn = turn.direct(sent_by(&name(n), 1, if n % 2 == 0 { 3 } else { 7 }));
-        }
-        turn.append(events(0..1)).lands(&store).await;
-        for n in 0..60 {
-            let highest = match n {
-                0..40 => 5,
-                40..50 if n % 2 == 0 => 5,
-                50.. if n % 2 == 0 => 3,
-                _ => 7,
-            };
-            for (number, answer) in [(highest, Delivered::Duplicate), (highest - 1, Delivered::Duplicate), (highest + 1, Delivered::Delivered)] {
-                assert_eq!(deliver(&store, "a", sent_by(&name(n), 1, number)).await, answer, "sender {n}, number {number}");
-            }
-        }
-        let loaded = load(&store, "a").await;
-        Turn::on("a", &loaded).takes_all().completes(text("1")).lands(&store).await;
-        for (number, answer) in [(6, Delivered::Duplicate), (9, Delivered::Finished)] {
-            assert_eq!(deliver(&store, "a", sent_by(&name(45), 1, number + 2)).await, if number == 6 { Delivered::Duplicate } else { answer });
-        }
     });
 }
 
@@ -186,33 +113,6 @@ fn hubs_in_one_table_keep_apart() {
         Turn::on("a", &load(&stores[0], "a").await).takes_all().completes(text("1")).lands(&stores[0]).await;
         assert_eq!(purged(&stores[0], "a").await, durable::ports::Purge::Done);
         assert_eq!(load(&stores[1], "a").await.header.status, RuntimeStatus::Pending);
-    });
-}
-
-/// Ids whose keys are too long to be written out work like any other, with all that belongs to them.
-#[test]
-fn very_long_ids_work_like_any_other() {
-    let (local, store) = (Local::get(), Local::get().fresh());
-    local.run(async {
-        let all: Vec<String> = ["🦀", "🐙"].iter().map(|last| format!("{}{last}", "🦀".repeat(255))).collect();
-        for (n, instance) in all.iter().enumerate() {
-            created(&store, Create { input: large(5_000, n as u64), ..start(instance, n as u64 + 1) }).await;
-            let keyed = Message { keyed: true, ..raised(1) };
-            assert_eq!(deliver(&store, instance, keyed.clone()).await, Delivered::Delivered);
-            assert_eq!(deliver(&store, instance, keyed).await, Delivered::Duplicate);
-            let loaded = load(&store, instance).await;
-            Turn::on(instance, &loaded).takes_all().append(events(0..900)).completes(text("1")).lands(&store).await;
-        }
-        let page = store.list(ListQuery { prefix: Some("🦀".into()), ..ListQuery::default() }, None).await.unwrap();
-        let mut found: Vec<String> = page.items.iter().map(|item| item.instance.to_string()).collect();
-        found.sort();
-        assert_eq!(found, {
-            let mut all = all.clone();
-            all.sort();
-            all
-        });
-        assert_eq!(purged(&store, &all[0]).await, durable::ports::Purge::Done);
-        assert_eq!(load(&store, &all[1]).await.events, events(0..900));
     });
 }
 

@@ -1,16 +1,16 @@
 //! Bad days between the store and its table: answers that get lost, requests that come late or twice, servers that are busy. Nothing is
 //! applied twice, nothing that was acknowledged is lost, and what cannot be told is settled by ids.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use durable::ids::MessageId;
 use durable::message::Message;
 use durable::ports::{Commit, CommitOutcome, Create, Created, Delivered, Purge, ReusePolicy, Store, StoreError};
 use durable_aws::store::{DynamoStore, Options};
 use durable_tests::build::*;
 use durable_tests::dynamodb::Local;
-use durable_tests::proxy::{Fate, Plan, Proxy};
+use durable_tests::proxy::{Dialect, Fate, Plan, Proxy};
+
+use crate::stores::network::exactly_once;
 
 /// A store behind a proxy, and the same table without one.
 struct Bad {
@@ -22,7 +22,7 @@ struct Bad {
 async fn bad(patience: Duration) -> Bad {
     let local = Local::get();
     let table = local.table();
-    let proxy = Proxy::before(local.address(), Plan::none()).await.unwrap();
+    let proxy = Proxy::before(local.address(), Dialect::DYNAMO_DB, Plan::none()).await.unwrap();
     let options = Options { patience, attempt: Duration::from_secs(30), ..Options::new(&table, "hub") };
     let store = DynamoStore::new(&Local::client(&proxy.address()), options).unwrap();
     Bad { store, direct: Local::store(&Local::client(local.address()), &table, "hub"), proxy }
@@ -340,59 +340,9 @@ fn a_missing_permission_is_named() {
 #[test]
 fn every_acknowledged_message_is_taken_exactly_once() {
     for seed in 1..=3 {
-        Local::get().run(async { exactly_once(seed).await });
+        Local::get().run(async {
+            let bad = bad(PATIENCE).await;
+            exactly_once(&bad.store, &bad.direct, &bad.proxy, seed).await;
+        });
     }
-}
-
-async fn exactly_once(seed: u64) {
-    const MESSAGES: u64 = 40;
-    let bad = bad(PATIENCE).await;
-    created(&bad.direct, start("a", 1)).await;
-    let fates = vec![Fate::LoseAnswer, Fate::Cut, Fate::Late, Fate::ServerError, Fate::Throttle, Fate::Twice];
-    bad.proxy.follow(Plan::seeded(seed, 250, fates));
-    let mut random = Random::new(seed);
-    let (mut next, mut tries) = (0, 0);
-    while next < MESSAGES {
-        tries += 1;
-        assert!(tries < 5_000, "seed {seed}: it does not end");
-        if random.once_in(10) {
-            bad.proxy.deliver_late().await.unwrap();
-        }
-        if random.once_in(3) {
-            drive(&bad.store, tries).await;
-            continue;
-        }
-        // A sender asks again until it is told.
-        let message = match next % 3 {
-            0 => raised(next),
-            1 => Message { keyed: true, ..raised_with(next, large(1_000, next)) },
-            _ => sent_by("s", 1, next),
-        };
-        if matches!(bad.store.deliver(&id("a"), Some(life(1)), message).await, Ok(Delivered::Delivered | Delivered::Duplicate)) {
-            next += 1;
-        }
-    }
-    bad.proxy.deliver_late().await.unwrap();
-    bad.proxy.follow(Plan::none());
-    drive(&bad.store, tries + 1).await;
-    let loaded = load(&bad.direct, "a").await;
-    assert_eq!(loaded.inbox, [], "seed {seed}");
-    let mut times: HashMap<MessageId, u32> = HashMap::new();
-    for event in &loaded.events {
-        *times.entry(MessageId(event[..16].try_into().unwrap())).or_default() += 1;
-    }
-    assert_eq!(times.len() as u64, MESSAGES, "seed {seed}");
-    assert!(times.values().all(|n| *n == 1), "seed {seed}: {times:?}");
-}
-
-/// Takes what waits, each message as an event that bears its id. Nobody repeats a commit: the next one goes on from what stands there.
-async fn drive(store: &DynamoStore, n: u64) {
-    let Ok(Some(loaded)) = store.load(&id("a"), None).await else { return };
-    if loaded.inbox.is_empty() {
-        return;
-    }
-    let new = loaded.inbox.iter().map(|message| message.id.0.to_vec().into()).collect();
-    let commit = Turn::on("a", &loaded).named(n << 20).takes_all().append(new).build_commit();
-    // Whatever the answer says: the next look shows what stands there.
-    drop(store.commit(commit).await);
 }

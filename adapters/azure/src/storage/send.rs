@@ -171,11 +171,14 @@ impl Storage {
         inner.counters.count(request.operation);
         let answer = tokio::time::timeout(left, self.exchange(wire)).await;
         let answer = answer.unwrap_or_else(|_| Err(SendError::Unknown("no answer came in time".to_owned())));
-        if let (Err(SendError::Refused(refusal)), Auth::Bearer(bearer), Some(token)) = (&answer, &inner.account.auth, &token)
-            && refusal.status == 401
-        {
-            bearer.forget(token).await;
-        }
+        let answer = match (answer, &inner.account.auth, &token) {
+            // It may have been revoked: the next one may do.
+            (Err(SendError::Refused(refusal)), Auth::Bearer(bearer), Some(token)) if refusal.status == 401 => {
+                bearer.forget(token).await;
+                Err(SendError::NotDone(format!("the token was refused ({refusal})")))
+            }
+            (answer, ..) => answer,
+        };
         tracing::debug!(operation = request.operation, path = request.path, outcome = answer.as_ref().map_or("failed", |_| "done"), "sent");
         answer
     }

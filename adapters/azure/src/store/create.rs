@@ -147,7 +147,7 @@ fn new_item(pk: &str, create: &Create) -> (Item, Option<Entity>, Vec<Entity>) {
         output,
         custom_status,
         dead: Vec::new(),
-        position: keys::position(header.created, &create.instance),
+        position: keys::position(header.created, &create.instance, life),
         id: create.instance.as_str().to_owned(),
     };
     (item, appended.chunk, rows)

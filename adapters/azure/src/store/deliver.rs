@@ -40,8 +40,9 @@ impl TableStore {
             if let Some(refused) = self.refuses(&pk, &look, message, bytes.len()).await? {
                 return Ok(refused);
             }
-            // A live instance without a gate is one that is just being replaced.
-            let Some(gate) = &look.gate else { continue };
+            let Some(gate) = &look.gate else {
+                return Err(StoreError::Damaged(format!("instance `{instance}` has no gate in table {}", self.table_name())));
+            };
             let meant = look.item.incarnation;
             let mut rows = Vec::new();
             let body = match &written {

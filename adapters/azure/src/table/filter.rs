@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A condition on keys.
+/// A condition on keys. Without any, it is for all rows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter(Vec<String>);
 

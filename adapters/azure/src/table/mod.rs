@@ -211,7 +211,10 @@ impl Table {
     /// # Errors
     /// [`SendError`].
     pub async fn query(&self, ask: For, filter: &Filter, only: Option<&str>, top: Option<usize>, from: Option<Next>) -> Result<Page, SendError> {
-        let mut request = request(ask, Method::GET, format!("/{}()", self.name)).query("$filter", filter.to_string());
+        let mut request = request(ask, Method::GET, format!("/{}()", self.name));
+        if *filter != Filter::default() {
+            request = request.query("$filter", filter.to_string());
+        }
         if let Some(only) = only {
             request = request.query("$select", only);
         }

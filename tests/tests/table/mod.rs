@@ -1,0 +1,6 @@
+//! What is special about the Table Storage store.
+
+mod borders;
+mod costs;
+mod extras;
+mod faults;
