@@ -218,3 +218,23 @@ def hourly(folder: Path) -> list[str]:
     if timer.get("useMonitor") is not True:
         found.append("useMonitor has to be true, so that it fires after a time without a host")
     return found
+
+
+ADAPTER = "adapters/azure/src"
+
+
+@check(
+    "the functions are those that the adapter answers for",
+    Plant(f"{ADAPTER}/planted.rs", "", 'pub const NAMES: [&str; 3] = ["work", "tasks", "alarms"];', "tasks"),
+    Plant(f"{ADAPTER}/planted.rs", "", 'const HOURLY: &str = "/daily";', "daily"),
+)
+def answered(folder: Path) -> list[str]:
+    sources, found = "\n".join(file.read_text() for file in sorted((folder / ADAPTER).rglob("*.rs"))), []
+    for names in re.findall(r'const NAMES: \[&str; \d+\] = \[("\w+"(?:, "\w+")*)\];', sources):
+        names, there = sorted(re.findall(r"\w+", names)), sorted(triggers(folder, "queueTrigger"))
+        if names != there:
+            found.append(f"the adapter answers for the queues {names}, and the functions are {there}")
+    for name in re.findall(r'const HOURLY: &str = "/(\w+)";', sources):
+        if [name] != (there := list(triggers(folder, "timerTrigger"))):
+            found.append(f"the adapter answers for the timer {name}, and the functions are {there}")
+    return found

@@ -7,10 +7,11 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import tomllib
 from pathlib import Path
 
 from harness import PROJECT, Plant, check
-from packaging import PROBE
+from packaging import PROBE, unwanted
 
 STAGE = "infra/azure/stage"
 HOST = "infra/azure/host.json"
@@ -98,3 +99,21 @@ def builds(folder: Path) -> list[str]:
     if needs > GLIBC:
         found.append(f"the program needs GLIBC {needs}, and an image may have {GLIBC}")
     return found
+
+
+@check(
+    "the host on Azure links one HTTP and one TLS stack",
+    Plant("adapters/azure/tree.txt", "", "hyper v0.14.32\n", "hyper v0.14.32"),
+    Plant("adapters/azure/tree.txt", "", "aws-lc-sys v0.47.0\n", "aws-lc-sys"),
+    Plant("adapters/azure/tree.txt", "", "openssl v0.10.70\n", "openssl"),
+)
+def one_stack(folder: Path) -> list[str]:
+    if folder != PROJECT:  # planted: a tree that was written by hand
+        return unwanted((folder / "adapters/azure/tree.txt").read_text())
+    if "azure" not in tomllib.loads((folder / "orchestrators/Cargo.toml").read_text())["features"]:
+        return []  # there is no such host yet
+    command = ["cargo", "tree", "--locked", "-p", "durable-orchestrator", "--no-default-features", "--features", "azure", "-e", "normal", "--prefix", "none"]
+    ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    if ran.returncode != 0 or "durable-azure v" not in ran.stdout:
+        return [f"`{' '.join(command)}` does not show the tree: {ran.stderr.strip()}"]
+    return unwanted(ran.stdout)

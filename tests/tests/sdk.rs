@@ -1,58 +1,39 @@
-//! The clients that people have already, against the real program: the Python and the JavaScript client of Durable Functions.
-//!
-//! The suites themselves are scripts in their own languages, in `tests/sdk`. Must never be skipped: without python3 or npm a test fails, and
-//! says what to install.
-
+//! The clients that people have already, against the real program on one machine, and against the custom handler behind a Functions host.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "test code")]
 
+mod hosts;
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use durable_tests::tools::{self, installed, npm_ci, run};
-use support::{Folder, template};
-
-fn suites() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk")
-}
-
-/// Where packages are kept from run to run.
-fn packages(language: &str) -> PathBuf {
-    tools::target().join("sdk").join(language)
-}
+use hosts::azure::Azure;
+use support::{Folder, sdk, template, workload_azure};
 
 #[test]
 fn the_python_client_of_durable_functions_can_do_all_that_it_offers() {
-    const MISSING: &str = "install Python 3.10 or later with pip (for example `apt-get install python3 python3-pip`), or let `bash tests/run` do it";
-    let (suite, folder) = (suites().join("python"), packages("python"));
-    let requirements = suite.join("requirements.txt");
-    let python = run(Command::new("python3").arg("--version"), MISSING);
-    let wanted = format!("{python}{}", std::fs::read_to_string(&requirements).expect("the requirements"));
-    installed(&folder, &wanted, |folder| {
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--target"]).arg(folder).arg("-r").arg(&requirements);
-        run(&mut pip, MISSING);
-    });
     let data = Folder::new();
-    let server = data.serve(template());
-    let mut python = Command::new("python3");
-    python.arg(suite.join("suite.py")).arg(server.address.to_string()).env("PYTHONPATH", folder).env("PYTHONDONTWRITEBYTECODE", "1");
-    println!("{}", run(&mut python, "the suite says what is wrong"));
+    sdk::python(&data.serve(template()).address.to_string(), "TestHubName");
 }
 
 #[test]
 fn the_javascript_client_of_durable_functions_can_do_all_that_it_offers() {
-    const MISSING: &str = "install Node.js 20 or later with npm (for example `apt-get install nodejs npm`), or let `bash tests/run` do it";
-    let (suite, folder) = (suites().join("javascript"), packages("javascript"));
-    let node = run(Command::new("node").arg("--version"), MISSING);
-    let lock = std::fs::read_to_string(suite.join("package-lock.json")).expect("the lock file");
-    installed(&folder, &format!("{node}{lock}"), |folder| {
-        npm_ci(&suite, folder, MISSING);
-    });
     let data = Folder::new();
-    let server = data.serve(template());
-    let mut node = Command::new("node");
-    node.arg(suite.join("suite.mjs")).arg(server.address.to_string()).env("SDK_PACKAGES", folder);
-    println!("{}", run(&mut node, "the suite says what is wrong"));
+    sdk::javascript(&data.serve(template()).address.to_string(), "TestHubName");
+}
+
+/// On somebody's own machine, as `func start` runs it: no key is asked for.
+fn without_keys() -> (Azure, String) {
+    let azure = Azure::on_ones_own_machine(workload_azure());
+    let server = format!("{}/api", azure.functions.address());
+    (azure, server)
+}
+
+#[test]
+fn the_python_client_can_do_the_same_behind_a_functions_host() {
+    let (azure, server) = without_keys();
+    sdk::python(&server, &azure.hub);
+}
+
+#[test]
+fn the_javascript_client_can_do_the_same_behind_a_functions_host() {
+    let (azure, server) = without_keys();
+    sdk::javascript(&server, &azure.hub);
 }

@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { isDeepStrictEqual, inspect } from "node:util";
 import { pathToFileURL } from "node:url";
 
-export const HUB = "TestHubName";
+export const HUB = process.env.TASK_HUB ?? "TestHubName";
 export const BASE = "base_orchestrator";
 export const INTENT = "standing_intent_orchestrator";
 const QUERY = `taskHub=${HUB}&connection=AzureWebJobsStorage`;

@@ -5,12 +5,13 @@ Must never wait for a time where it can wait for a condition.
 
 import asyncio
 import json
+import os
 import time
 
 import aiohttp
 import azure.durable_functions as df
 
-HUB = "TestHubName"
+HUB = os.environ.get("TASK_HUB", "TestHubName")
 QUERY = f"taskHub={HUB}&connection=AzureWebJobsStorage"
 BASE = "base_orchestrator"
 INTENT = "standing_intent_orchestrator"

@@ -1,6 +1,6 @@
 //! A custom handler that does what a test tells it, and says what it was sent. For the tests of the host that runs such handlers.
 //!
-//! `HANDLER` in the environment says how it starts; `?do=` of a forwarded request, or the words of a queue message, how it answers.
+//! `HANDLER` in the environment says how it starts, `TIMER_MS` how long a firing takes; `?do=` of a forwarded request, or the words of a queue message, how it answers.
 #![allow(missing_docs, clippy::panic, reason = "a program for tests")]
 
 use std::path::PathBuf;
@@ -92,6 +92,9 @@ async fn forwarded(request: u64, method: &Method, uri: &Uri, headers: &HeaderMap
 /// Does what the message says, in words: `fail`, `hang`, `empty`, `null`, `list`, `text`, `exit 3`, `sleep 500`, anything else succeeds.
 async fn execute(payload: &Value, request: u64) -> Response<Body> {
     println!("payload {payload}");
+    if payload["Data"].get("timer").is_some() {
+        tokio::time::sleep(Duration::from_millis(variable("TIMER_MS").parse().unwrap_or(0))).await;
+    }
     let item = payload["Data"]["item"].as_str().unwrap_or_default();
     let told = serde_json::from_str::<String>(item).ok().or_else(|| String::from_utf8(STANDARD.decode(item).ok()?).ok()).unwrap_or_default();
     let fails_first = told == "fail once" && request == 1;

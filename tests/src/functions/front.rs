@@ -15,7 +15,8 @@ use tokio::sync::oneshot;
 
 use super::app::{App, AuthLevel, Function, Trigger};
 use super::instance::{Answer, Instance};
-use super::{HOST_VERSION, Options, Platform};
+use super::platform::Platform;
+use super::{HOST_VERSION, Options};
 
 /// What a query's parts are written with.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

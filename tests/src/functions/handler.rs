@@ -110,7 +110,7 @@ impl Handler {
 
     /// Starts processes for as long as the host lives; ends with the reason why the host has to.
     pub(super) async fn keep_alive(&self, mut orders: Orders) -> String {
-        let (mut errors, mut process) = (Vec::new(), 0);
+        let (mut errors, mut process) = (Errors::default(), 0);
         loop {
             process += 1;
             self.phase.send_replace(Phase::Starting);
@@ -120,12 +120,7 @@ impl Handler {
             };
             let Some(error) = ended else { continue };
             self.journal.say(format!("the handler failed: {error}"));
-            let now = Instant::now();
-            if errors.last().is_some_and(|last| now.duration_since(*last) >= FORGIVEN_AFTER) {
-                errors.clear();
-            }
-            errors.push(now);
-            if errors.len() >= ERRORS {
+            if errors.add(Instant::now()) {
                 return format!("the handler failed {ERRORS} times; the last time: {error}");
             }
         }
@@ -199,6 +194,21 @@ impl Handler {
     }
 }
 
+/// The errors that are not forgiven yet.
+#[derive(Debug, Default)]
+struct Errors(Vec<Instant>);
+
+impl Errors {
+    /// One more; true if that is one too many.
+    fn add(&mut self, now: Instant) -> bool {
+        if self.0.last().is_some_and(|last| now.duration_since(*last) >= FORGIVEN_AFTER) {
+            self.0.clear();
+        }
+        self.0.push(now);
+        self.0.len() >= ERRORS
+    }
+}
+
 async fn stop(child: &mut Child) {
     let _ = child.start_kill();
     let _ = child.wait().await;
@@ -237,5 +247,21 @@ fn die_with_thread(command: &mut Command) {
     // SAFETY: between fork and exec the hook makes one system call, and neither allocates nor takes a lock.
     unsafe {
         command.pre_exec(hook);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_third_error_is_one_too_many_unless_half_an_hour_passed_before_it() {
+        let (begun, minute) = (Instant::now(), Duration::from_secs(60));
+        let after = |minutes: &[u32]| {
+            let mut errors = Errors::default();
+            minutes.iter().map(|at| errors.add(begun + minute * *at)).collect::<Vec<_>>()
+        };
+        assert_eq!(after(&[0, 29, 58]), [false, false, true]);
+        assert_eq!(after(&[0, 29, 59, 88, 117]), [false, false, false, false, true]);
     }
 }

@@ -5,6 +5,7 @@
 //! | the folder | `app`, `settings`, `timespan` | what the host reads, resolves, overrides and refuses |
 //! | the process | `handler` | port, readiness, exit codes, three errors, SIGKILL |
 //! | an execution | `instance` | waiting for the handler, the function timeout that kills it |
+//! | the platform | `platform` | starts host instances, also after they shut themselves down |
 //! | HTTP | `front`, `template` | routes by name, keys, reserved paths, the request as it is rebuilt |
 //! | payload mode | `payload` | double encoding, metadata that messages overwrite, which answers succeed, fail or hang |
 //! | queues | `listener`, [`storage`] | batches, leases and their renewal, dequeue counts, poison queues |
@@ -24,6 +25,7 @@ mod journal;
 mod listener;
 mod options;
 mod payload;
+mod platform;
 mod schedule;
 mod settings;
 mod staging;
@@ -35,25 +37,23 @@ mod timespan;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use app::{App, Trigger};
-use handler::{Handler, Phase, Program};
-use instance::{Instance, Monitor};
+use app::Trigger;
+use handler::Phase;
+use instance::Monitor;
 use journal::Journal;
 pub use journal::{Counts, Line, Source};
 pub use options::Options;
+use platform::{Platform, client};
 pub use staging::stage;
 use storage::{Queue, QueueError};
 
 /// The version that the host says it has.
 pub const HOST_VERSION: &str = "4.1037.0.0";
-
-/// How soon the platform starts a host again that shut itself down.
-const PLATFORM: Duration = Duration::from_millis(100);
 
 /// Why a host does not start.
 #[derive(Debug, thiserror::Error)]
@@ -96,94 +96,6 @@ pub enum State {
     Running,
     /// No host instance runs.
     Down(String),
-}
-
-/// What is there as long as the app is, whether a host instance runs or not.
-pub(crate) struct Platform {
-    options: Options,
-    address: SocketAddr,
-    journal: Arc<Journal>,
-    monitor: Monitor,
-    /// The instance, or why there is none.
-    current: Mutex<Result<Arc<Instance>, String>>,
-}
-
-impl Platform {
-    fn current(&self) -> MutexGuard<'_, Result<Arc<Instance>, String>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn instance(&self) -> Option<Arc<Instance>> {
-        self.current().as_ref().ok().cloned()
-    }
-
-    /// Starts a host instance, which reads the folder again.
-    fn begin(self: &Arc<Self>) -> Result<(), HostError> {
-        let machine = |e: &dyn std::error::Error| HostError::Machine(e.to_string());
-        let mut options = self.options.clone();
-        options.settle(self.address);
-        let app = Arc::new(App::read(&options.folder, &options.settings)?);
-        for (function, why) in &app.failed {
-            self.journal.say(format!("the function {function} is in error: {why}"));
-        }
-        let client = client(app.function_timeout).map_err(|e| machine(&e))?;
-        let (handler, orders) = Handler::new(program(&app, &options), client.clone(), self.journal.clone()).map_err(|e| machine(&e))?;
-        let (instance, mut ended) = Instance::start((app, handler, orders), client, (self.journal.clone(), self.monitor.clone()), options.lease);
-        *self.current() = Ok(instance.clone());
-        let platform = self.clone();
-        tokio::spawn(async move {
-            // None: it was stopped from outside.
-            let Some(why) = ended.recv().await else { return };
-            platform.journal.say(format!("the host shuts down: {why}"));
-            platform.end(&instance, why).await;
-            drop(instance);
-            if platform.options.platform {
-                tokio::time::sleep(PLATFORM).await;
-                if platform.instance().is_none()
-                    && let Err(e) = platform.begin()
-                {
-                    platform.journal.say(format!("the host does not start: {e}"));
-                }
-            }
-        });
-        Ok(())
-    }
-
-    async fn end(&self, instance: &Arc<Instance>, why: String) {
-        {
-            let mut current = self.current();
-            if current.as_ref().is_ok_and(|running| Arc::ptr_eq(running, instance)) {
-                *current = Err(why);
-            }
-        }
-        instance.stop().await;
-    }
-}
-
-fn client(function_timeout: Option<Duration>) -> Result<reqwest::Client, reqwest::Error> {
-    // The client wants a provider of TLS, though all of this is plain HTTP. Another part of the program may have chosen one before.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
-    match function_timeout {
-        Some(limit) => builder.timeout(limit + Duration::from_secs(60)).build(),
-        None => builder.build(),
-    }
-}
-
-fn program(app: &App, options: &Options) -> Program {
-    let mut environment: Vec<_> = options.settings.environment().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let worker = guid();
-    for (name, value) in [("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", &worker), ("FUNCTIONS_HTTPWORKER_ID", &worker)] {
-        environment.push((name.to_owned(), value.clone()));
-    }
-    environment.push(("FUNCTIONS_APP_ROOT_PATH".to_owned(), app.folder.display().to_string()));
-    Program {
-        executable: app.executable.clone(),
-        arguments: app.arguments.clone(),
-        folder: app.working_directory.clone(),
-        environment,
-        initialization_timeout: app.initialization_timeout,
-    }
 }
 
 /// A host that runs. Dropped, it ends at once, and its handler with it.

@@ -243,5 +243,7 @@ mod tests {
         let read: Vec<_> = blocks(xml).filter_map(message).collect();
         assert_eq!((read.len(), read[0].text.as_str(), read[0].receipt.as_str(), read[0].dequeue_count), (1, "<a> &lt;", "r&1", 2));
         assert_eq!(read[0].inserted.to_string(), "2026-11-25T13:00:00Z");
+        let lasting = xml.replace("Wed, 02 Dec 2026 13:00:00", "Fri, 31 Dec 9999 23:59:59");
+        assert_eq!(blocks(&lasting).filter_map(message).map(|message| message.expires).collect::<Vec<_>>(), [Timestamp::MAX]);
     }
 }

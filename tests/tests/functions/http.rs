@@ -141,6 +141,16 @@ fn an_answer_goes_back_unchanged_and_is_a_success() {
 }
 
 #[test]
+fn answers_without_a_body_go_back_too() {
+    let app = Staged::catch_all().start();
+    for (method, path, code) in [("HEAD", "/api/x", 200), ("GET", "/api/x?do=status%3D204", 204), ("GET", "/api/x?do=status%3D304", 304)] {
+        let answer = app.client().request(method, path, None).unwrap();
+        assert_eq!((answer.code, answer.body.as_str()), (code, ""), "{method} {path}");
+    }
+    assert_eq!(app.host.counts("zz").succeeded, 3);
+}
+
+#[test]
 fn a_caller_waits_no_longer_than_the_platform_lets_it_and_the_work_goes_on() {
     let app = Staged::catch_all().start_with(|options| options.caller_cap(Duration::from_millis(300)));
     app.until_running();

@@ -31,11 +31,18 @@ impl Azure {
 
     /// The same, in a hub that others may use too.
     pub fn beside(program: &Path, hub: String, with: impl FnOnce(Options) -> Options) -> Self {
+        Self::made(program, hub, |options| with(options.cloud().function_key(KEY)))
+    }
+
+    /// The app as `func start` runs it: no keys.
+    pub fn on_ones_own_machine(program: &Path) -> Self {
+        Self::made(program, Azurite::hub(), |options| options)
+    }
+
+    fn made(program: &Path, hub: String, with: impl FnOnce(Options) -> Options) -> Self {
         let (webhook, folder) = (Webhook::new(), tempfile::tempdir().expect("a temporary folder"));
         stage(program, folder.path());
         let options = Options::new(folder.path())
-            .cloud()
-            .function_key(KEY)
             .setting("AzureWebJobsStorage", &Azurite::get().connection_string(None))
             .setting("DURABLE_TASK_HUB", &hub)
             .setting("DURABLE_URL_SECRET", KEY)

@@ -7,6 +7,7 @@ mod build;
 mod http;
 mod process;
 mod random;
+pub mod sdk;
 mod server;
 mod webhook;
 
