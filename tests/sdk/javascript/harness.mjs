@@ -46,9 +46,11 @@ export async function rejects(what, call, ...parts) {
 
 export class Server {
     constructor(address) {
-        this.address = address;
-        this.origin = `http://${address}`;
-        this.base = `${this.origin}/runtime/webhooks/durabletask`;
+        // The management API may be below a path of its own.
+        this.address = address.split("/")[0];
+        this.origin = `http://${this.address}`;
+        this.below = `http://${address}`;
+        this.base = `${this.below}/runtime/webhooks/durabletask`;
     }
 
     /** Code, headers and JSON (or undefined) of a plain request below the management path. */
@@ -76,8 +78,7 @@ export class Server {
             resumePostUri: `${one}/resume?reason={text}&${QUERY}`,
         };
         // A field of the server's own: where a signed URL for one event is made.
-        const origin = one.split("/runtime/")[0];
-        expected.signedEventUrlPostUri = `${origin}/api/orchestrators/INSTANCEID/event-url/{eventName}?validFor={seconds}&${QUERY}`;
+        expected.signedEventUrlPostUri = `${this.origin}/api/orchestrators/INSTANCEID/event-url/{eventName}?validFor={seconds}&${QUERY}`;
         // This one stands in the payload if the server restarts instances.
         if (json.restartPostUri !== undefined) {
             expected.restartPostUri = `${one}/restart?${QUERY}`;
@@ -99,7 +100,7 @@ export class Server {
             managementUrls: this.urls,
             baseUrl: this.base,
             requiredQueryStringParameters: "code=none",
-            ...(rpc === undefined ? {} : { rpcBaseUrl: this.origin + rpc }),
+            ...(rpc === undefined ? {} : { rpcBaseUrl: this.below + rpc }),
         };
         // Without this name the client leads its links to a fixed port of this machine.
         process.env.WEBSITE_HOSTNAME = this.address;

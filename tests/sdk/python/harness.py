@@ -53,8 +53,11 @@ class Server:
     """The server under test: bindings for clients, and requests that no client makes."""
 
     def __init__(self, address):
-        self.origin = f"http://{address}"
-        self.base = f"{self.origin}/runtime/webhooks/durabletask"
+        # The management API may be below a path of its own.
+        place, slash, below = address.partition("/")
+        self.origin = f"http://{place}"
+        self.below = self.origin + slash + below
+        self.base = f"{self.below}/runtime/webhooks/durabletask"
         self.urls = {}
 
     async def request(self, method, path, body=None, headers=None):
@@ -82,8 +85,7 @@ class Server:
             "resumePostUri": f"{one}/resume?reason={{text}}&{QUERY}",
         }
         # A field of the server's own: where a signed URL for one event is made.
-        origin = one.split("/runtime/")[0]
-        expected["signedEventUrlPostUri"] = f"{origin}/api/orchestrators/INSTANCEID/event-url/{{eventName}}?validFor={{seconds}}&{QUERY}"
+        expected["signedEventUrlPostUri"] = f"{self.origin}/api/orchestrators/INSTANCEID/event-url/{{eventName}}?validFor={{seconds}}&{QUERY}"
         # This one stands in the payload if the server restarts instances.
         if "restartPostUri" in payload:
             expected["restartPostUri"] = f"{one}/restart?{QUERY}"
@@ -105,7 +107,7 @@ class Server:
             "requiredQueryStringParameters": "code=none",
         }
         if rpc is not None:
-            binding["rpcBaseUrl"] = self.origin + rpc
+            binding["rpcBaseUrl"] = self.below + rpc
         return df.DurableOrchestrationClient(json.dumps(binding), function_invocation_id="0f8fad5b-d9cb-469f-a165-70867728950e")
 
     async def answers(self, method, path):
