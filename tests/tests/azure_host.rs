@@ -20,7 +20,7 @@ use durable_host::SystemClock;
 use durable_host::work::{Look, Timer};
 use durable_tests::azurite::Azurite;
 use durable_tests::functions::{Options, State};
-use durable_tests::proxy::{Fate, Plan, Proxy};
+use durable_tests::proxy::{Dialect, Fate, Plan, Proxy};
 use hosts::Host;
 use hosts::azure::Azure;
 use serde_json::{Value, json};
@@ -345,12 +345,14 @@ fn a_turn_that_never_comes_back_is_a_fault_and_the_others_go_on() {
 #[test]
 fn storage_on_a_bad_day_loses_nothing() {
     let local = Azurite::get();
-    let plan = Plan::seeded(7, 120, vec![Fate::Throttle, Fate::ServerError, Fate::LoseAnswer, Fate::Cut]);
-    let proxy = local.run(Proxy::before(&local.address("table"), Plan::none())).unwrap();
-    let azure = azure(|options| short(options).setting("AzureWebJobsStorage", &local.connection_string(Some(&proxy.address()))));
+    let plan = |seed| Plan::seeded(seed, 120, vec![Fate::Throttle, Fate::ServerError, Fate::LoseAnswer, Fate::Cut]);
+    let [tables, queues] = ["table", "queue"].map(|service| local.run(Proxy::before(&local.address(service), Dialect::AZURE_TABLES, Plan::none())).unwrap());
+    let through = local.connection_string(Some(&tables.address())).replace(&local.address("queue"), &queues.address());
+    let azure = azure(|options| short(options).setting("AzureWebJobsStorage", &through));
     let mut http = azure.http();
     http.start("base_orchestrator", "before", "{}");
-    proxy.follow(plan);
+    tables.follow(plan(7));
+    queues.follow(plan(8));
     let ids: Vec<String> = (0..10).map(|n| format!("bad-day-{n}")).collect();
     for id in &ids {
         wait_for("the start to be accepted", PATIENCE, || {
@@ -360,7 +362,8 @@ fn storage_on_a_bad_day_loses_nothing() {
         });
     }
     wait_for("the event to be accepted", PATIENCE, || (http.post("/api/orchestrators/before/raise/WakeUp", "1").code == 202).then_some(()));
-    proxy.follow(Plan::none());
+    tables.follow(Plan::none());
+    queues.follow(Plan::none());
     for id in &ids {
         assert_eq!(output_of(&mut http, id), 3);
     }

@@ -124,3 +124,116 @@ impl Store for Covered {
         self.store.purge_step(instance, incarnation)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use durable::Payload;
+    use durable::Timestamp;
+    use durable::header::Header;
+    use durable::ids::{CommitId, MessageId};
+    use durable::message::MessageBody;
+    use durable::ports::{ReusePolicy, StoreError};
+    use durable_tests::MemoryStore;
+
+    use super::*;
+    use crate::testing::Noted;
+
+    const LIFE: Incarnation = Incarnation([1; 8]);
+
+    fn id() -> InstanceId {
+        InstanceId::new("a").unwrap()
+    }
+
+    fn start(status: RuntimeStatus) -> Create {
+        let mut header = Header::pending("o".into(), None, LIFE, CommitId([1; 8]), Timestamp(0));
+        header.status = status;
+        let (append, deliveries) = (Vec::new(), Vec::new());
+        let (output, custom_status) = (None, None);
+        Create { instance: id(), header, input: Payload::default(), output, custom_status, append, deliveries, policy: ReusePolicy::Never }
+    }
+
+    fn event() -> Message {
+        let body = MessageBody::EventRaised { name: "e".into(), data: Payload::default() };
+        Message { id: MessageId([1; 16]), arrived: Timestamp(0), sender: None, keyed: false, body }
+    }
+
+    fn covered(store: impl Store, queue: &Arc<Noted>) -> Covered {
+        Covered::new(Arc::new(store), queue.clone())
+    }
+
+    /// Says how a delivery went, after a while.
+    struct Slow(Duration, StoreResult<Delivered>);
+
+    impl Store for Slow {
+        fn delivers_atomically(&self) -> bool {
+            false
+        }
+        fn create(&self, _: Create) -> PortFuture<StoreResult<Created>> {
+            Box::pin(std::future::pending())
+        }
+        fn load(&self, _: &InstanceId, _: Option<Known>) -> PortFuture<StoreResult<Option<Loaded>>> {
+            Box::pin(std::future::pending())
+        }
+        fn status(&self, _: &InstanceId) -> PortFuture<StoreResult<Option<StatusRecord>>> {
+            Box::pin(std::future::pending())
+        }
+        fn commit(&self, _: Commit) -> PortFuture<CommitOutcome> {
+            Box::pin(std::future::pending())
+        }
+        fn deliver(&self, _: &InstanceId, _: Option<Incarnation>, _: Message) -> PortFuture<StoreResult<Delivered>> {
+            let (wait, result) = (self.0, self.1.clone());
+            Box::pin(async move {
+                tokio::time::sleep(wait).await;
+                result
+            })
+        }
+        fn list(&self, _: ListQuery, _: Option<PageToken>) -> PortFuture<StoreResult<Page>> {
+            Box::pin(std::future::pending())
+        }
+        fn history(&self, _: &InstanceId, _: Incarnation, _: u32, _: Range<u64>) -> PortFuture<StoreResult<Vec<EventBytes>>> {
+            Box::pin(std::future::pending())
+        }
+        fn purge_begin(&self, _: &InstanceId) -> PortFuture<StoreResult<Purge>> {
+            Box::pin(std::future::pending())
+        }
+        fn purge_step(&self, _: &InstanceId, _: Incarnation) -> PortFuture<StoreResult<Purge>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_delivery_and_a_plain_start_have_a_wake_up_and_a_start_with_its_first_turn_has_the_engine_s() {
+        let queue = Arc::new(Noted::default());
+        let covered = covered(MemoryStore::new(false), &queue);
+        assert!(matches!(covered.create(start(RuntimeStatus::Running)).await, Ok(Created::Created(_))));
+        assert!(queue.letters().is_empty());
+        assert!(matches!(covered.create(start(RuntimeStatus::Pending)).await, Ok(Created::Exists(_))));
+        assert!(matches!(covered.deliver(&id(), None, event()).await, Ok(Delivered::Delivered)));
+        let looks: Vec<_> = queue.letters().into_iter().map(|letter| letter.work).collect();
+        let expected = [look(&id(), Some(LIFE), 1), look(&id(), None, 0)].map(Work::Look);
+        assert_eq!((looks.as_slice(), queue.put_after()), (&expected[..], vec![DELAY; 2]));
+    }
+
+    #[tokio::test]
+    async fn without_the_wake_up_nothing_is_stored() {
+        let store = MemoryStore::new(false);
+        let queue = Arc::new(Noted::failing());
+        let covered = covered(store, &queue);
+        assert!(covered.create(start(RuntimeStatus::Pending)).await.is_err());
+        assert!(covered.status(&id()).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_may_have_been_seen_too_early_or_is_not_known_has_another_wake_up_behind_it() {
+        let deliver = |wait, result| async move {
+            let queue = Arc::new(Noted::default());
+            let said = covered(Slow(wait, result), &queue).deliver(&id(), None, event()).await;
+            (said.is_ok(), queue.put_after())
+        };
+        let long = IN_TIME + Duration::from_millis(50);
+        assert_eq!(deliver(Duration::ZERO, Ok(Delivered::Delivered)).await, (true, vec![DELAY]));
+        assert_eq!(deliver(long, Ok(Delivered::Delivered)).await, (true, vec![DELAY, DELAY]));
+        assert_eq!(deliver(long, Ok(Delivered::NotFound)).await, (true, vec![DELAY]));
+        assert_eq!(deliver(Duration::ZERO, Err(StoreError::Unavailable("x".into()))).await, (false, vec![DELAY, WHEN_CLEAR]));
+    }
+}
