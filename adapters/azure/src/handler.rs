@@ -36,7 +36,7 @@ const HOPS: u32 = 40;
 /// How often one message drives its instance at once.
 const ROUNDS: u32 = 3;
 
-/// A drive that takes longer goes on without the message that asked for it: another one looks after it.
+/// A drive that takes longer, or a good part of what an invocation has, goes on without the message that asked for it: another one looks after it.
 const DRIVE: Duration = Duration::from_secs(60);
 
 /// Behind the end of a claim.
@@ -219,7 +219,7 @@ impl Handler {
         let (hold, dropped) = oneshot::channel::<()>();
         self.engine.look_holding(instance, true, Box::new(hold));
         // It is never sent anything: it ends when the engine drops the other half.
-        match tokio::time::timeout(DRIVE, dropped).await {
+        match tokio::time::timeout(DRIVE.min(self.longest / (ROUNDS + 1)), dropped).await {
             Ok(_) => Driven::Done,
             Err(_) => Driven::GoesOn,
         }

@@ -4,6 +4,8 @@
 //! and links carry it. The Functions host has checked the caller's key, except for signed URLs, whose function is open to everybody: their
 //! paths lead to nothing else. Must never: decide by a path in another way than the router does.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -22,6 +24,9 @@ const LINK_PATH: &str = "/api/runtime/webhooks/durabletask";
 
 /// What the Functions host does not forward below `/api` alone: these are at the router's root.
 const AT_THE_ROOT: [&str; 2] = ["healthz", "openapi.json"];
+
+/// Whoever waits longer is cut off by the platform.
+const LONGEST_WAIT: Duration = Duration::from_secs(220);
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -94,6 +99,8 @@ fn options(settings: &Settings) -> durable_http::Options {
         carry_code: true,
         trust_forwarded: true,
         public_url: settings.public_url.clone(),
+        // A request that waited longer would end the process with it.
+        wait_cap: LONGEST_WAIT.min(settings.limits.longest),
         ..durable_http::Options::default()
     }
 }
@@ -212,6 +219,12 @@ mod tests {
         assert_eq!(asked(front.clone(), chunked(), Body::empty()).await.0, StatusCode::LENGTH_REQUIRED);
         assert_eq!(asked(front.clone(), chunked(), Body::from("1")).await.0, StatusCode::OK);
         assert_eq!(asked(front, Request::post("/api/x").header("host", "a"), Body::empty()).await.0, StatusCode::OK);
+    }
+
+    #[test]
+    fn nobody_waits_longer_than_the_platform_or_an_invocation_lets_them() {
+        assert_eq!(options(&settings(&[], r#"{"functionTimeout": "00:10:00"}"#)).wait_cap, LONGEST_WAIT);
+        assert_eq!(options(&settings(&[], r#"{"functionTimeout": "00:01:00"}"#)).wait_cap, Duration::from_secs(30));
     }
 
     #[test]

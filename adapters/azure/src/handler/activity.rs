@@ -19,7 +19,7 @@ use durable_host::{SystemClock, in_background};
 use super::{Handler, HandlerError};
 
 /// How often it is tried to store an attempt's end in a full inbox, with a pause that doubles from a quarter of a second.
-const TRIES: u32 = 7;
+const TRIES: u32 = 5;
 
 /// The attempts that a process makes just now.
 #[derive(Debug, Clone, Default)]
