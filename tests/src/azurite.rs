@@ -21,9 +21,10 @@ use crate::tools::{installed, npm_ci, run, target};
 
 const MISSING: &str = "install Node.js 20 or later and npm (for example `apt-get install nodejs npm`), or let `bash tests/run` do it";
 
-/// The account that Azurite has, and its key, which everybody knows.
-const ACCOUNT: &str = "devstoreaccount1";
-const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+/// The account that Azurite has.
+pub const ACCOUNT: &str = "devstoreaccount1";
+/// Its key, which everybody knows.
+pub const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// The Azurite of this test process.
 #[derive(Debug)]

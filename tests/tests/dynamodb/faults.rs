@@ -10,7 +10,7 @@ use durable_tests::build::*;
 use durable_tests::dynamodb::Local;
 use durable_tests::proxy::{Dialect, Fate, Plan, Proxy};
 
-use crate::stores::network::exactly_once;
+use crate::stores::network::{exactly_once, the_last_commit_tells_of_every_message};
 
 /// A store behind a proxy, and the same table without one.
 struct Bad {
@@ -345,4 +345,10 @@ fn every_acknowledged_message_is_taken_exactly_once() {
             exactly_once(&bad.store, &bad.direct, &bad.proxy, seed).await;
         });
     }
+}
+
+/// A message that is acknowledged while its instance ends is told of.
+#[test]
+fn no_message_is_lost_to_the_end_of_its_instance() {
+    Local::get().run(the_last_commit_tells_of_every_message(&Local::get().fresh()));
 }

@@ -1,8 +1,8 @@
-//! Senders and a driver on a network that loses, delays and repeats.
+//! Senders and a driver, at the same time, and on a network that loses, delays and repeats.
 
 use durable::ids::MessageId;
 use durable::message::Message;
-use durable::ports::{Delivered, Store};
+use durable::ports::{CommitOutcome, Delivered, Store};
 use durable_tests::build::*;
 use durable_tests::proxy::{Fate, Plan, Proxy};
 
@@ -58,4 +58,26 @@ async fn drive(store: &dyn Store, n: u64) {
     let commit = Turn::on("a", &loaded).named(n << 20).takes_all().append(new).build_commit();
     // Whatever the answer says: the next look shows what stands there.
     drop(store.commit(commit).await);
+}
+
+/// Many senders while the instance ends: whoever was told that its message is stored finds it told of behind the last commit, and nobody else does.
+pub async fn the_last_commit_tells_of_every_message(store: &dyn Store) {
+    const SENDERS: u64 = 8;
+    for round in 1..=15 {
+        created(store, start("a", round)).await;
+        deliver(store, "a", raised(100)).await;
+        let seen = load(store, "a").await;
+        let last = store.commit(Turn::on("a", &seen).takes(1).append(events(0..1)).completes(text("1")).build_commit());
+        let senders = futures_util::future::join_all((0..SENDERS).map(|n| store.deliver(&id("a"), None, raised(n))));
+        let (answers, outcome) = futures_util::future::join(senders, last).await;
+        let CommitOutcome::Committed(committed) = outcome else { panic!("round {round}: {outcome:?}") };
+        let mut stored: Vec<MessageId> =
+            (0..SENDERS).zip(answers).filter(|(_, answer)| *answer.as_ref().unwrap() == Delivered::Delivered).map(|(n, _)| message_id(n)).collect();
+        let (mut told, mut there) = (ids(&committed.inbox), ids(&load(store, "a").await.inbox));
+        for all in [&mut stored, &mut told, &mut there] {
+            all.sort();
+        }
+        assert_eq!((&told, &there), (&stored, &stored), "round {round}");
+        assert_eq!(deliver(store, "a", raised(200)).await, Delivered::Finished);
+    }
 }

@@ -11,7 +11,7 @@ use durable_tests::azurite::Azurite;
 use durable_tests::build::*;
 use durable_tests::proxy::{Dialect, Fate, Plan, Proxy};
 
-use crate::stores::network::exactly_once;
+use crate::stores::network::{exactly_once, the_last_commit_tells_of_every_message};
 
 /// Bytes of which rows must stand before a transaction: five rows, in two requests.
 const HUGE: usize = 4_000_000;
@@ -424,4 +424,10 @@ fn every_acknowledged_message_is_taken_exactly_once() {
             exactly_once(&bad.store, &bad.direct, &bad.proxy, seed).await;
         });
     }
+}
+
+/// A message that is acknowledged while its instance ends is told of.
+#[test]
+fn no_message_is_lost_to_the_end_of_its_instance() {
+    Azurite::get().run(the_last_commit_tells_of_every_message(&Azurite::get().fresh()));
 }

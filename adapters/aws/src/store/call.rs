@@ -16,8 +16,8 @@ use aws_sdk_dynamodb::operation::query::{QueryError, QueryOutput};
 use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{CancellationReason, ConsumedCapacity};
-use durable::ports::{Entropy, StoreError};
-use durable_host::SystemEntropy;
+use durable::ports::StoreError;
+use durable_host::stores::pause_before;
 
 use super::DynamoStore;
 use super::attrs::{self, Attrs};
@@ -25,8 +25,6 @@ use super::capacity::Operation;
 
 /// The first pause before a call is repeated; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A call that did not do what it was asked to.
 #[derive(Debug)]
@@ -177,22 +175,10 @@ impl DynamoStore {
                 Verdict::Unclear(why) | Verdict::Busy(why) => why,
             };
             tracing::debug!(operation = ?ask.operation, action = ask.action, why, "a call is repeated");
-            self.pause(&mut pause, end).await.map_err(|()| Fail::NotDone(self.too_late(ask, &why)))?;
+            if !pause_before(&mut pause, end).await {
+                return Err(Fail::NotDone(self.too_late(ask, &why)));
+            }
         }
-    }
-
-    /// Waits before a repeat, each time longer; an error if there is no time left for that.
-    pub(super) async fn pause(&self, pause: &mut Duration, end: Instant) -> Result<(), ()> {
-        let mut random = [0; 2];
-        SystemEntropy.fill(&mut random);
-        // Between half of it and all of it, so that those who were refused together do not come back together.
-        let wait = pause.mul_f64(0.5 + f64::from(u16::from_be_bytes(random)) / 131_072.0);
-        *pause = (*pause * 2).min(LONGEST_PAUSE);
-        if Instant::now() + wait >= end {
-            return Err(());
-        }
-        tokio::time::sleep(wait).await;
-        Ok(())
     }
 
     fn too_late(&self, ask: Ask, why: &str) -> StoreError {

@@ -12,12 +12,10 @@
 //!
 //! Must never: let two hubs, two instances or two lives share a key.
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use durable::Timestamp;
 use durable::ids::{EffectId, Incarnation, InstanceId, MessageId};
-use durable::message::Sender;
-use sha2::{Digest, Sha256};
+use durable_host::stores::digest;
+pub(super) use durable_host::stores::{sender_name, sortable as time};
 
 /// Sort key of the header.
 pub(super) const HEADER: &str = "0";
@@ -108,11 +106,6 @@ pub(super) fn position(created: Timestamp, id: &InstanceId) -> String {
     format!("{time}|{}#{}", beginning(text, ORDERED_BYTES), digest(text.as_bytes(), 12))
 }
 
-/// The lowest place of anything created then.
-pub(super) fn time(created: Timestamp) -> String {
-    format!("{:016x}", created.0 as u64 ^ 1 << 63)
-}
-
 /// The first place that can stand behind this one: no id holds anything below a space.
 pub(super) fn behind(position: &str) -> String {
     format!("{position} ")
@@ -157,14 +150,6 @@ pub(super) fn payload(life: Incarnation, nonce: &str, part: usize) -> String {
     format!("4#{life}#{nonce}#{part:04x}")
 }
 
-/// Names a sender and its life in few bytes. Long enough that no two are ever taken for one another.
-pub(super) fn sender_name(sender: &Sender) -> String {
-    let mut hash = Sha256::new();
-    hash.update(sender.incarnation.0);
-    hash.update(sender.instance.as_str().as_bytes());
-    BASE64_URL_SAFE_NO_PAD.encode(&hash.finalize()[..12])
-}
-
 /// The number of a sender.
 pub(super) fn sender(life: Incarnation, name: &str) -> String {
     format!("5#{life}#{name}")
@@ -188,16 +173,6 @@ pub(super) fn is_of(sk: &str, life: Incarnation) -> bool {
 /// The first bytes of a text, without cutting a character in two.
 fn beginning(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
-}
-
-/// So many bytes of the SHA-256 of something, as hex.
-fn digest(of: &[u8], bytes: usize) -> String {
-    use std::fmt::Write;
-    Sha256::digest(of).iter().take(bytes).fold(String::new(), |mut out, b| {
-        // Writing to a String never fails.
-        let _ = write!(out, "{b:02x}");
-        out
-    })
 }
 
 #[cfg(test)]

@@ -6,14 +6,12 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use durable::Payload;
 use durable::Timestamp;
 use durable::ids::InstanceId;
-use durable::ports::{ListQuery, Page, PageToken, StatusRecord, StoreError, StoreResult};
+use durable::ports::{ListQuery, Page, PageToken, StatusRecord, StoreResult};
+use durable_host::stores;
 use futures_util::future::try_join_all;
-use sha2::{Digest, Sha256};
 
 use super::attrs::{self, Attrs, text, text_in};
 use super::call::Ask;
@@ -33,8 +31,6 @@ const STEP: usize = 100;
 const STEPS_PER_PAGE: usize = 10;
 /// Bytes of payloads after which a page ends.
 const BYTES_PER_PAGE: usize = 8 * 1024 * 1024;
-/// Bytes of a token's digest.
-const DIGEST: usize = 8;
 
 /// A key of the index.
 struct Candidate {
@@ -52,7 +48,7 @@ struct Ahead {
 impl DynamoStore {
     /// One page of instances.
     pub(super) async fn list_now(&self, query: &ListQuery, token: Option<&PageToken>) -> StoreResult<Page> {
-        let mut after = token.map(|token| self.read_token(token)).transpose()?;
+        let mut after = token.map(|token| stores::position_of(self.scope(), token)).transpose()?;
         let to = query.created_to.map_or_else(|| keys::LAST_POSITION.to_owned(), |to| keys::time(Timestamp(to.0.saturating_add(1))));
         let top = if query.top == 0 { TOP } else { query.top };
         let filtered = !query.status.is_empty() || query.prefix.is_some();
@@ -64,7 +60,7 @@ impl DynamoStore {
             let last = candidates.last().map(|candidate| candidate.position.clone());
             for (position, instance, item) in self.look_up(candidates, query.prefix.as_deref()).await? {
                 if page.items.len() >= top || bytes >= BYTES_PER_PAGE {
-                    page.next = after.map(|after| self.write_token(&after));
+                    page.next = after.map(|after| stores::page_token(self.scope(), &after));
                     return Ok(page);
                 }
                 if let Some(record) = self.wanted(&instance, &item, query).await? {
@@ -82,7 +78,7 @@ impl DynamoStore {
                 break;
             }
         }
-        page.next = after.map(|after| self.write_token(&after));
+        page.next = after.map(|after| stores::page_token(self.scope(), &after));
         Ok(page)
     }
 
@@ -92,9 +88,9 @@ impl DynamoStore {
     /// # Errors
     /// [`StoreError`] if the table cannot be read, or the token is not one of this store.
     pub async fn walk(&self, token: Option<&PageToken>) -> StoreResult<(Vec<Peeked>, Option<PageToken>)> {
-        let from = token.map(|token| self.read_token(token)).transpose()?.as_deref().map(keys::behind).unwrap_or_default();
+        let from = token.map(|token| stores::position_of(self.scope(), token)).transpose()?.as_deref().map(keys::behind).unwrap_or_default();
         let (candidates, more) = self.candidates(&Ahead { from, to: keys::LAST_POSITION.to_owned(), most: STEP }).await?;
-        let next = candidates.last().filter(|_| more).map(|last| self.write_token(&last.position));
+        let next = candidates.last().filter(|_| more).map(|last| stores::page_token(self.scope(), &last.position));
         let mut found = Vec::new();
         for (_, instance, item) in self.look_up(candidates, None).await? {
             if item.purging {
@@ -186,26 +182,8 @@ impl DynamoStore {
         Ok(record.filter(fits))
     }
 
-    /// A token names a place; its digest ties it to this hub of this table.
-    fn write_token(&self, position: &str) -> PageToken {
-        let mut bytes = self.digest(position);
-        bytes.extend_from_slice(position.as_bytes());
-        PageToken(BASE64_URL_SAFE_NO_PAD.encode(bytes))
-    }
-
-    fn read_token(&self, token: &PageToken) -> StoreResult<String> {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&token.0).map_err(|_| StoreError::BadPageToken)?;
-        let (digest, position) = bytes.split_at_checked(DIGEST).ok_or(StoreError::BadPageToken)?;
-        let position = std::str::from_utf8(position).map_err(|_| StoreError::BadPageToken)?;
-        if position.is_empty() || self.digest(position) != digest { Err(StoreError::BadPageToken) } else { Ok(position.to_owned()) }
-    }
-
-    fn digest(&self, position: &str) -> Vec<u8> {
-        let mut hash = Sha256::new();
-        for part in [&self.inner.table, self.inner.hub.name(), position] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        hash.finalize()[..DIGEST].to_vec()
+    /// What tokens are tied to: this hub of this table.
+    fn scope(&self) -> [&str; 2] {
+        [&self.inner.table, self.inner.hub.name()]
     }
 }

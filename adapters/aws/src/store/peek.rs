@@ -1,8 +1,8 @@
 //! A cheap look at an instance for whoever was told that there may be something to do: half a read unit and perhaps a moment behind, or one unit.
 
-use durable::header::Header;
-use durable::ids::{Incarnation, InstanceId};
+use durable::ids::InstanceId;
 use durable::ports::{StoreError, StoreResult};
+pub use durable_host::Peeked;
 
 use super::capacity::Operation;
 use super::item::{Item, SHOWN};
@@ -10,31 +10,6 @@ use super::{DynamoStore, keys};
 
 /// How often an item that changes under the reader is read again.
 const READS: usize = 8;
-
-/// What a look at an instance shows.
-#[derive(Debug, Clone)]
-pub struct Peeked {
-    /// Its id.
-    pub instance: InstanceId,
-    /// Its header.
-    pub header: Header,
-    /// True if no message waits.
-    pub inbox_empty: bool,
-}
-
-impl Peeked {
-    /// This life of it.
-    #[must_use]
-    pub const fn incarnation(&self) -> Incarnation {
-        self.header.incarnation
-    }
-
-    /// True if nothing is left to do before the clock or a message asks for it.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.inbox_empty && !self.header.has_work()
-    }
-}
 
 impl DynamoStore {
     /// Looks at an instance: as it is (`strongly`), or as it was a moment ago, for half of that. None if it is unknown.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{DeleteRequest, KeysAndAttributes, PutRequest, ReturnConsumedCapacity, WriteRequest};
 use durable::ports::{StoreError, StoreResult};
+use durable_host::stores::pause_before;
 
 use super::DynamoStore;
 use super::attrs::{self, Attrs, text};
@@ -86,8 +87,8 @@ impl DynamoStore {
             let read = answer.responses.as_mut().and_then(|tables| tables.remove(&self.inner.table)).unwrap_or_default();
             let unread = answer.unprocessed_keys.as_mut().and_then(|tables| tables.remove(&self.inner.table)).map(|unread| unread.keys).unwrap_or_default();
             // A full answer (16 MB) leaves keys over without any trouble; one that brought nothing is a sign to wait.
-            if read.is_empty() && !unread.is_empty() {
-                self.pause(&mut pause, end).await.map_err(|()| busy("rows"))?;
+            if read.is_empty() && !unread.is_empty() && !pause_before(&mut pause, end).await {
+                return Err(busy("rows"));
             }
             found.extend(read);
             left.extend(unread);
@@ -123,7 +124,9 @@ impl DynamoStore {
             let unwritten = answer.unprocessed_items.as_mut().and_then(|tables| tables.remove(&self.inner.table)).unwrap_or_default();
             if !unwritten.is_empty() {
                 left.extend(unwritten);
-                self.pause(&mut pause, end).await.map_err(|()| busy("rows"))?;
+                if !pause_before(&mut pause, end).await {
+                    return Err(busy("rows"));
+                }
             }
         }
         Ok(())

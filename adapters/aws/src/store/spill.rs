@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use durable::ids::Incarnation;
-use durable::ports::{Entropy, StoreError, StoreResult};
-use durable_host::SystemEntropy;
+use durable::ports::{StoreError, StoreResult};
+pub(super) use durable_host::stores::nonce;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -30,13 +30,6 @@ pub(super) enum Stored {
 pub(super) struct Spilled {
     pub nonce: String,
     pub bytes: usize,
-}
-
-/// Draws a nonce for the rows of one attempt.
-pub(super) fn nonce() -> String {
-    let mut random = [0; 8];
-    SystemEntropy.fill(&mut random);
-    Incarnation(random).to_string()
 }
 
 impl Stored {

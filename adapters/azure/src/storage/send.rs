@@ -261,6 +261,8 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::storage::auth::Bearer;
+    use crate::storage::{Token, TokenFuture, TokenSource};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -326,6 +328,36 @@ mod tests {
             let error = storage(port, "SharedAccessSignature=sig=secret").send(&ask(), SECOND).await.unwrap_err();
             assert_eq!(matches!(error, SendError::Unknown(_)), unknown, "{error}");
             assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+
+    /// Gives another token each time.
+    #[derive(Debug, Default)]
+    struct Tokens(std::sync::atomic::AtomicU64);
+
+    impl TokenSource for Tokens {
+        fn token(&self) -> TokenFuture {
+            let secret = format!("t{}", self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+            Box::pin(std::future::ready(Ok(Token { secret, expires: SystemTime::now() + 3600 * SECOND })))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_refused_is_not_sent_again() {
+        let tokens = Arc::new(Bearer::new(Arc::new(Tokens::default())));
+        for (n, answer, done) in [
+            (0, &b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"[..], true),
+            (0, b"HTTP/1.1 401 No\r\nx-ms-error-code: InvalidAuthenticationInfo\r\ncontent-length: 0\r\n\r\n", false),
+            (1, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", true),
+        ] {
+            let (port, asked) = served(answer).await;
+            let text = format!("AccountName=a;AccountKey=a2V5;TableEndpoint=http://127.0.0.1:{port}/a");
+            let mut account = Account::from_connection_string("S", &text).unwrap();
+            account.auth = Auth::Bearer(Arc::clone(&tokens));
+            let answer = Storage::new(account, Options::default()).unwrap().send(&ask(), SECOND).await;
+            let asked = asked.await.unwrap();
+            assert!(asked.contains(&format!("authorization: Bearer t{n}\r\n")), "{asked}");
+            assert!(if done { answer.is_ok() } else { matches!(answer, Err(SendError::NotDone(_))) }, "{answer:?}");
         }
     }
 

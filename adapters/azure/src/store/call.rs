@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use durable::ports::{Entropy, StoreError};
-use durable_host::SystemEntropy;
+use durable::ports::StoreError;
+use durable_host::stores::pause_before;
 
 use super::TableStore;
 use crate::storage::{Refusal, SendError};
@@ -14,8 +14,6 @@ use crate::table::For;
 
 /// The first pause before a call is repeated; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A call that did not do what it was asked to.
 #[derive(Debug)]
@@ -81,7 +79,7 @@ impl TableStore {
                 Err(SendError::Unknown(why) | SendError::NotDone(why)) => why,
             };
             tracing::debug!(operation = ask.operation, why, "a call is repeated");
-            if pause_before(&mut pause, end).await.is_err() {
+            if !pause_before(&mut pause, end).await {
                 return Err(Fail::NotDone(self.too_late(ask, &why)));
             }
         }
@@ -109,18 +107,4 @@ impl TableStore {
         };
         Fail::NotDone(StoreError::Unavailable(text))
     }
-}
-
-/// Waits before a repeat, each time longer; an error if there is no time left for that.
-async fn pause_before(pause: &mut Duration, end: Instant) -> Result<(), ()> {
-    let mut random = [0; 2];
-    SystemEntropy.fill(&mut random);
-    // Between half of it and all of it, so that those who were refused together do not come back together.
-    let wait = pause.mul_f64(0.5 + f64::from(u16::from_be_bytes(random)) / 131_072.0);
-    *pause = (*pause * 2).min(LONGEST_PAUSE);
-    if Instant::now() + wait >= end {
-        return Err(());
-    }
-    tokio::time::sleep(wait).await;
-    Ok(())
 }

@@ -66,7 +66,8 @@ impl TableStore {
         let fits = seen.store == self.inner.number
             && seen.instance == commit.instance
             && seen.item.incarnation == commit.header.incarnation
-            && seen.item.revision == commit.base;
+            && seen.item.revision == commit.base
+            && !seen.item.tag.is_empty();
         fits.then_some(seen)
     }
 
@@ -118,7 +119,9 @@ impl TableStore {
     async fn write(&self, pk: &str, commit: &Commit, seen: Seen, prepared: Prepared) -> StoreResult<CommitOutcome> {
         let Prepared { item, beside, mut rows } = prepared;
         let own: Vec<String> = rows.iter().map(|row| row.row.clone()).collect();
-        let (mut gate, mut exactly, mut written) = (seen.gate.clone(), true, false);
+        let (mut gate, mut written) = (seen.gate.clone(), false);
+        // Without its tag the gate does not tell whether a message has come.
+        let mut exactly = gate.as_ref().is_none_or(|gate| !gate.tag.is_empty());
         for _ in 0..TRIES {
             let new_gate = (!item.ended).then(|| keys::gate(item.incarnation, item.revision));
             let mut changes = vec![Change::Merge(item.since(&seen.item, pk), If::Tag(seen.item.tag.clone()))];

@@ -6,8 +6,9 @@
 
 use durable::Timestamp;
 use durable::header::Header;
-use durable::ids::{EffectId, Incarnation, InstanceId};
+use durable::ids::{EffectId, InstanceId};
 use durable::ports::{StoreError, StoreResult};
+pub use durable_host::Peeked;
 
 use super::call::Fail;
 use super::item::FOR_A_LOOK;
@@ -19,31 +20,6 @@ use crate::table::{Change, Entity, Filter, If};
 const TRIES: usize = 8;
 /// Instances in a page.
 const PAGE: usize = 100;
-
-/// What a look at an instance shows.
-#[derive(Debug, Clone)]
-pub struct Peeked {
-    /// Its id.
-    pub instance: InstanceId,
-    /// Its header.
-    pub header: Header,
-    /// True if no message waits.
-    pub inbox_empty: bool,
-}
-
-impl Peeked {
-    /// This life of it.
-    #[must_use]
-    pub const fn incarnation(&self) -> Incarnation {
-        self.header.incarnation
-    }
-
-    /// True if nothing is left to do before the clock or a message asks for it.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.inbox_empty && !self.header.has_work()
-    }
-}
 
 impl TableStore {
     /// Looks at an instance: one transaction, strongly consistent. None if it is unknown.

@@ -18,12 +18,10 @@
 
 use std::fmt::Write;
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use durable::Timestamp;
 use durable::ids::{EffectId, Incarnation, InstanceId, MessageId};
-use durable::message::Sender;
-use sha2::{Digest, Sha256};
+use durable_host::stores::digest;
+pub(super) use durable_host::stores::{sender_name, sortable as time};
 
 /// Row key of the header.
 pub(super) const HEADER: &str = "h";
@@ -104,11 +102,6 @@ pub(super) fn position(created: Timestamp, id: &InstanceId, life: Incarnation) -
     format!("{}-{}-{life}", time(created), partition(id))
 }
 
-/// The lowest place of anything created then.
-pub(super) fn time(created: Timestamp) -> String {
-    format!("{:016x}", created.0 as u64 ^ 1 << 63)
-}
-
 /// A place behind all others.
 pub(super) const LAST_POSITION: &str = "g";
 
@@ -169,14 +162,6 @@ pub(super) fn payload_prefix(life: Incarnation, nonce: &str) -> String {
     format!("p-{life}-{nonce}-")
 }
 
-/// Names a sender and its life in few bytes. Long enough that no two are ever taken for one another.
-pub(super) fn sender_name(sender: &Sender) -> String {
-    let mut hash = Sha256::new();
-    hash.update(sender.incarnation.0);
-    hash.update(sender.instance.as_str().as_bytes());
-    BASE64_URL_SAFE_NO_PAD.encode(&hash.finalize()[..12])
-}
-
 /// The row that a sender's number is in if the header has no room: one of sixteen, so that a commit changes few of them.
 pub(super) fn senders(life: Incarnation, name: &str) -> String {
     format!("s-{life}-{:x}", name.bytes().next().unwrap_or(0) % 16)
@@ -200,15 +185,6 @@ pub(super) fn is_of(row: &str, life: Incarnation) -> bool {
 /// Behind every key that begins so.
 pub(super) fn behind(prefix: &str) -> String {
     format!("{prefix}~")
-}
-
-/// So many bytes of the SHA-256 of something, as hex.
-fn digest(of: &[u8], bytes: usize) -> String {
-    Sha256::digest(of).iter().take(bytes).fold(String::new(), |mut out, b| {
-        // Writing to a String never fails.
-        let _ = write!(out, "{b:02x}");
-        out
-    })
 }
 
 #[cfg(test)]

@@ -5,14 +5,12 @@
 //! more when an instance ends, and taken back before it is rewound. Must never: read without bound for one page, or take a token of another
 //! hub.
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use durable::Payload;
 use durable::Timestamp;
 use durable::ids::InstanceId;
 use durable::ports::{ListQuery, Page, PageToken, StatusRecord, StoreError, StoreResult};
+use durable_host::stores;
 use futures_util::future::try_join_all;
-use sha2::{Digest, Sha256};
 
 use super::call::Fail;
 use super::item::{Item, SHOWN};
@@ -29,8 +27,6 @@ const STEP: usize = 100;
 const STEPS_PER_PAGE: usize = 10;
 /// Bytes of payloads after which a page ends.
 const BYTES_PER_PAGE: usize = 8 * 1024 * 1024;
-/// Bytes of a token's digest.
-const DIGEST: usize = 8;
 
 /// An entry of the index.
 struct Candidate {
@@ -57,7 +53,7 @@ impl TableStore {
 
     /// One page of instances.
     pub(super) async fn list_now(&self, query: &ListQuery, token: Option<&PageToken>) -> StoreResult<Page> {
-        let mut after = token.map(|token| self.read_token(token)).transpose()?;
+        let mut after = token.map(|token| stores::position_of(self.scope(), token)).transpose()?;
         let from = query.created_from.map(keys::time).unwrap_or_default();
         let to = query.created_to.map_or_else(|| keys::LAST_POSITION.to_owned(), |to| keys::time(Timestamp(to.0.saturating_add(1))));
         let top = if query.top == 0 { TOP } else { query.top };
@@ -73,7 +69,7 @@ impl TableStore {
                 let found = try_join_all(some.iter().map(|candidate| self.look_up(candidate, query))).await?;
                 for (candidate, record) in some.iter().zip(found) {
                     if page.items.len() >= top || bytes >= BYTES_PER_PAGE {
-                        page.next = after.map(|after| self.write_token(&after));
+                        page.next = after.map(|after| stores::page_token(self.scope(), &after));
                         return Ok(page);
                     }
                     if let Some(record) = record {
@@ -91,7 +87,7 @@ impl TableStore {
                 break;
             }
         }
-        page.next = after.map(|after| self.write_token(&after));
+        page.next = after.map(|after| stores::page_token(self.scope(), &after));
         Ok(page)
     }
 
@@ -102,8 +98,9 @@ impl TableStore {
         let begun = after.map_or_else(|| keys::part_of_index(from), keys::part_of_index);
         let within = Filter::partition(&begun).before(to);
         let within = after.map_or_else(|| within.clone().from(from), |after| within.clone().behind(after));
-        let others = Filter::partitions_behind(&begun, &keys::part_of_index(to)).before(to);
-        for filter in [within, others] {
+        let last = keys::part_of_index(to);
+        let others = (begun < last).then(|| Filter::partitions_behind(&begun, &last).before(to));
+        for filter in std::iter::once(within).chain(others) {
             let mut next = None;
             loop {
                 // One more than is wanted tells whether there are more.
@@ -141,27 +138,9 @@ impl TableStore {
         Ok(record.filter(fits))
     }
 
-    /// A token names a place; its digest ties it to this hub of this account.
-    fn write_token(&self, position: &str) -> PageToken {
-        let mut bytes = self.digest(position);
-        bytes.extend_from_slice(position.as_bytes());
-        PageToken(BASE64_URL_SAFE_NO_PAD.encode(bytes))
-    }
-
-    fn read_token(&self, token: &PageToken) -> StoreResult<String> {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&token.0).map_err(|_| StoreError::BadPageToken)?;
-        let (digest, position) = bytes.split_at_checked(DIGEST).ok_or(StoreError::BadPageToken)?;
-        let position = std::str::from_utf8(position).map_err(|_| StoreError::BadPageToken)?;
-        if position.is_empty() || self.digest(position) != digest { Err(StoreError::BadPageToken) } else { Ok(position.to_owned()) }
-    }
-
-    fn digest(&self, position: &str) -> Vec<u8> {
-        let mut hash = Sha256::new();
-        for part in [self.inner.table.storage().account().name(), self.table_name(), position] {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        hash.finalize()[..DIGEST].to_vec()
+    /// What tokens are tied to: this hub of this account.
+    fn scope(&self) -> [&str; 2] {
+        [self.inner.table.storage().account().name(), self.table_name()]
     }
 }
 

@@ -19,7 +19,7 @@
 //! | operation | crash | what is durable | who goes on |
 //! | --- | --- | --- | --- |
 //! | create | entry written, header not | an entry that leads nowhere | the caller was not answered and asks again; listings pass it over |
-//! | | large rows written, header not | rows that nothing names | a purge removes them |
+//! | | large rows written, header not | rows that nothing names | the same; nobody meets those rows |
 //! | | header and gate written | the instance | whoever the host has told before; a repeat is told that it exists |
 //! | create over an ended life | header replaced, old entry or old rows not removed | the new life; the old one's name in `d` | whoever loads next removes the rows; listings pass the entry over |
 //! | commit | large rows written, header not | rows that nothing names | the driver's wake-up; the turn is made again, a purge removes them |

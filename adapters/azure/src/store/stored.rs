@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use durable::ids::Incarnation;
-use durable::ports::{Entropy, StoreError, StoreResult};
-use durable_host::SystemEntropy;
+use durable::ports::{StoreError, StoreResult};
+pub(super) use durable_host::stores::nonce;
 use futures_util::future::try_join_all;
 
 use super::{TableStore, keys};
@@ -34,13 +34,6 @@ pub(super) enum Stored {
 pub(super) struct Spilled {
     pub nonce: String,
     pub bytes: usize,
-}
-
-/// Draws a nonce for the rows of one attempt.
-pub(super) fn nonce() -> String {
-    let mut random = [0; 8];
-    SystemEntropy.fill(&mut random);
-    Incarnation(random).to_string()
 }
 
 impl Stored {

@@ -9,15 +9,15 @@ use super::{Change, JSON, WITH_TAGS};
 use crate::storage::SendError;
 
 /// The type of the body.
-pub(super) const CONTENT_TYPE: &str = "multipart/mixed; boundary=batch_of_one_change_set";
+pub(super) const CONTENT_TYPE: &str = "multipart/mixed; boundary=batch_durable";
 /// What stands around one operation, about: keys, tag and address included.
 pub(super) const AROUND_AN_OPERATION: usize = 2 * 1024;
 
 /// The body of a transaction. Rows are JSON, which has no line breaks, so no boundary can be met in one.
 pub(super) fn encode(place: &str, table: &str, changes: &[Change]) -> Vec<u8> {
-    let mut body = b"--batch_of_one_change_set\r\nContent-Type: multipart/mixed; boundary=change_set\r\n\r\n".to_vec();
+    let mut body = b"--batch_durable\r\nContent-Type: multipart/mixed; boundary=changeset_durable\r\n\r\n".to_vec();
     for change in changes {
-        let mut head = String::from("--change_set\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n");
+        let mut head = String::from("--changeset_durable\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n");
         // Writing to a String never fails.
         let _ = write!(head, "{} {place}{} HTTP/1.1\r\nAccept: {WITH_TAGS}\r\nDataServiceVersion: 3.0;\r\n", change.method(), change.path(table));
         if change.entity().is_some() {
@@ -31,7 +31,7 @@ pub(super) fn encode(place: &str, table: &str, changes: &[Change]) -> Vec<u8> {
         body.extend_from_slice(&change.body());
         body.extend_from_slice(b"\r\n");
     }
-    body.extend_from_slice(b"--change_set--\r\n--batch_of_one_change_set--\r\n");
+    body.extend_from_slice(b"--changeset_durable--\r\n--batch_durable--\r\n");
     body
 }
 
@@ -95,7 +95,7 @@ mod tests {
         let body = String::from_utf8(encode("http://h/a", "T", &changes)).unwrap();
         assert!(body.contains("POST http://h/a/T HTTP/1.1\r\n") && body.contains("{\"PartitionKey\":\"p'\",\"RowKey\":\"r\",\"a\":\"1\""), "{body}");
         assert!(body.contains("DELETE http://h/a/T(PartitionKey='p%27%27',RowKey='s') HTTP/1.1\r\n") && body.contains("If-Match: W/\"x\"\r\n"), "{body}");
-        assert!(body.ends_with("\r\n--change_set--\r\n--batch_of_one_change_set--\r\n"));
+        assert!(body.ends_with("\r\n--changeset_durable--\r\n--batch_durable--\r\n"));
         assert!(body.len() < changes.iter().map(Change::wire_bytes).sum());
     }
 
