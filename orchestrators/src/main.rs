@@ -1,6 +1,8 @@
 //! The program: recognises where it runs, and serves the app there.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "the host around the orchestrators is not replayed")]
 
+#[cfg(feature = "azure")]
+mod azure;
 #[cfg(feature = "local")]
 mod cli;
 #[cfg(feature = "aws")]
@@ -10,13 +12,17 @@ mod local;
 
 use std::process::ExitCode;
 
-#[cfg(not(any(feature = "local", feature = "aws")))]
-compile_error!("choose at least one host: the feature `local` or `aws`");
+#[cfg(not(any(feature = "local", feature = "aws", feature = "azure")))]
+compile_error!("choose at least one host: the feature `local`, `aws` or `azure`");
 
 fn main() -> ExitCode {
     #[cfg(feature = "aws")]
     if durable_aws::is_here() {
         return lambda::main();
+    }
+    #[cfg(feature = "azure")]
+    if durable_azure::is_here() {
+        return azure::main();
     }
     elsewhere()
 }
@@ -28,6 +34,6 @@ fn elsewhere() -> ExitCode {
 
 #[cfg(not(feature = "local"))]
 fn elsewhere() -> ExitCode {
-    eprintln!("durable-orchestrator: this build serves on AWS Lambda only; build it with the feature `local` to serve here");
+    eprintln!("durable-orchestrator: this build serves in the cloud only (AWS Lambda, Azure Functions); build it with the feature `local` to serve here");
     ExitCode::FAILURE
 }

@@ -18,6 +18,8 @@ pub mod differential;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod faulty;
+#[cfg(feature = "functions")]
+pub mod functions;
 pub mod memory;
 #[cfg(any(feature = "dynamodb", feature = "azurite"))]
 pub mod proxy;

@@ -5,7 +5,6 @@
 mod hosts;
 mod support;
 
-use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -13,7 +12,7 @@ use durable_tests::tools::run;
 use hosts::aws::{Aws, KEY};
 use support::bootstrap;
 use support::readme::walk;
-use support::sdk::{javascript_suite, python_suite};
+use support::sdk::{Server, javascript, python};
 
 /// It is loaded at each cold start.
 const LARGEST: u64 = 7_000_000;
@@ -52,20 +51,20 @@ hosts::stories! { aws();
 }
 
 /// A function of its own: a suite lists and purges all that there is. Its clients send many requests at once.
-fn asked_by(suite: fn(SocketAddr, Option<&str>)) {
+fn asked_by(suite: fn(&Server)) {
     let aws = Aws::start(bootstrap(), |cloud| cloud.concurrency(128));
-    suite(aws.address(), Some(KEY));
+    suite(&Server { key: Some(KEY), ..Server::local(&aws.address().to_string()) });
     assert!(!aws.log().contains(KEY), "the key stands in the log");
 }
 
 #[test]
 fn the_python_client_of_durable_functions_can_do_all_that_it_offers() {
-    asked_by(python_suite);
+    asked_by(python);
 }
 
 #[test]
 fn the_javascript_client_of_durable_functions_can_do_all_that_it_offers() {
-    asked_by(javascript_suite);
+    asked_by(javascript);
 }
 
 /// The same stories, by a program that is built like the template's.

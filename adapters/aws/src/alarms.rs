@@ -14,13 +14,14 @@ use std::time::Duration;
 use durable::ports::{AlarmKey, Alarms, Clock, Handle, PortFuture, StoreError};
 use durable::{InstanceId, Timestamp};
 use durable_host::SystemClock;
+use durable_host::work::Timer;
 use sha2::{Digest, Sha256};
 
 pub use scheduler::Scheduler;
 pub use step_functions::StepFunctions;
 
 use crate::store::IN_PLACE;
-use crate::work::{Timer, Work};
+use crate::work::Work;
 
 /// What is due sooner than this is waited for in place.
 const SOON: Duration = Duration::from_secs(10);

@@ -2,7 +2,6 @@
 //!
 //! Must never: let an attempt run on behind its invocation, or begin one that the invocation's end would cut off.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,12 +9,12 @@ use std::time::Duration;
 use durable::header::ActivityTask;
 use durable::message::Outcome;
 use durable::ports::{Clock, Dispatch, Place, PortFuture, StoreError};
-use durable::{App, Failure, Timestamp};
-use durable_host::SystemClock;
-use tokio_util::task::AbortOnDropHandle;
+use durable::{App, Timestamp};
+use durable_host::work::Attempt;
+use durable_host::{SystemClock, in_background};
 
 use crate::invoker::Invoker;
-use crate::work::{Attempt, Work};
+use crate::work::{INPUT_BYTES, Work};
 
 /// What an attempt has to leave of the invocation that runs it, to store its end.
 const LEAVES: Duration = Duration::from_secs(5);
@@ -91,21 +90,10 @@ impl Dispatch for InvocationDispatch {
 
     fn hand_on(&self, task: ActivityTask) -> PortFuture<Result<(), StoreError>> {
         let limit = u64::try_from(self.limit(&task).as_millis()).unwrap_or(u64::MAX);
-        let work = Work::Activity(Attempt::of(&task, limit, self.elsewhere.load(Ordering::SeqCst) > A_FEW));
+        let work = Work::Activity(Attempt::of(&task, limit, self.elsewhere.load(Ordering::SeqCst) > A_FEW, INPUT_BYTES));
         let invoker = self.invoker.clone();
         Box::pin(async move { invoker.send(&work).await })
     }
-}
-
-/// Runs an attempt on the runtime's own threads; it ends with whoever waits for it.
-pub(crate) fn in_background(attempt: impl Future<Output = Outcome> + Send + 'static) -> PortFuture<Outcome> {
-    let attempt = AbortOnDropHandle::new(tokio::spawn(attempt));
-    Box::pin(async move {
-        match attempt.await {
-            Ok(outcome) => outcome,
-            Err(e) => Outcome::Failed(Failure::new("Lost", e.to_string())),
-        }
-    })
 }
 
 #[cfg(test)]

@@ -9,29 +9,26 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use durable::header::FaultKind;
-use durable::history::Event as Happened;
 use durable::ids::EffectId;
-use durable::machine::TurnFault;
 use durable::message::Outcome;
-use durable::ports::{Clock, Delivered, Store, StoreError};
+use durable::ports::{Clock, Delivered, StoreError};
 use durable::{Failure, InstanceId, Payload, Timestamp};
-use durable_host::SystemClock;
+use durable_host::work::{self, Attempt, BadWork, Look, Timer};
+use durable_host::{SystemClock, Verdict, in_background, turns};
 use futures_util::future::join_all;
 use lambda_runtime::{Context, Diagnostic};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::dispatch::in_background;
+use crate::alarms::in_place_until;
 use crate::event::{Event, Record, Seen, UnknownEvent};
 use crate::host::{Host, Parts};
 use crate::http::{self, HttpEvent};
 use crate::invocation::{Done, Invocation, limit_of};
 use crate::metrics;
 use crate::settings::Access;
-use crate::store::DynamoStore;
-use crate::verdict::{Verdict, verdict};
-use crate::work::{self, Attempt, BadWork, Look, Timer, Work};
+use crate::store::{DynamoStore, Peeked};
+use crate::work::Work;
 
 /// A commit that has not landed so long after its alarm was armed never will: no invocation lives longer.
 const LONGEST_INVOCATION: Duration = Duration::from_secs(15 * 60);
@@ -44,6 +41,12 @@ const HOPS: u32 = 60;
 
 /// What is left of an instance's activity by its worker's end.
 const LEAVES: Duration = Duration::from_secs(5);
+
+/// What a look at an instance finds.
+fn verdict(peek: &Peeked, now: Timestamp) -> Verdict {
+    let waits = peek.header.alarm.as_deref().and_then(in_place_until);
+    durable_host::verdict(&peek.header, !peek.inbox_empty, waits, now)
+}
 
 /// Something to be done once the answer is out. True if the process has to end then.
 pub type Rest = Pin<Box<dyn Future<Output = bool>>>;
@@ -212,9 +215,7 @@ impl Call {
         }
         let invocation = self.begin()?;
         for suspect in suspects {
-            let message = "the process died while this orchestrator was running (a stack overflow, an abort, or killed from outside): it is tried again later";
-            let fault = TurnFault { kind: FaultKind::Abort, at_event: None, expected: None, asked: None, message: message.to_owned() };
-            invocation.engine().record_fault(&suspect.instance, suspect.incarnation, &fault).await?;
+            invocation.engine().record_fault(&suspect.instance, suspect.incarnation, &turns::died()).await?;
         }
         invocation.finish().await;
         self.host.watchdog.clear();
@@ -311,7 +312,7 @@ impl Call {
             peek = store.peek(&seen.instance, true).await?;
         }
         let Some(peek) = peek.filter(|peek| peek.header.incarnation == seen.life) else { return Ok(false) };
-        match verdict(&peek.header, !peek.inbox_empty, SystemClock.now()) {
+        match verdict(&peek, SystemClock.now()) {
             Verdict::Idle => Ok(false),
             Verdict::Drive => Ok(true),
             Verdict::Busy(_) => {
@@ -360,7 +361,7 @@ impl Call {
             let now = SystemClock.now();
             let peek = self.store.peek(&instance, true).await?.filter(|peek| peek.header.incarnation == life);
             let Some(peek) = peek else { return Ok(false) };
-            match verdict(&peek.header, !peek.inbox_empty, now) {
+            match verdict(&peek, now) {
                 Verdict::Idle => return Ok(false),
                 Verdict::Drive => return self.drive(&[instance]).await,
                 Verdict::Busy(until) if now.until(until) <= SOON && until.after(LEAVES) < self.limit => SystemClock.sleep_until(until).await,
@@ -395,7 +396,7 @@ impl Call {
             tracing::info!(instance = %effect.instance, "attempt {} of activity `{}` is being made by somebody else", attempt.attempt, attempt.name);
             return Ok(invocation.finish().await.stuck);
         }
-        let outcome = match self.input(&invocation, &effect, attempt).await? {
+        let outcome = match attempt.input(&effect, invocation.store()).await? {
             Some(input) => self.attempt(&invocation, &effect, attempt, input).await,
             // The execution that asked has ended, and its history is gone: nobody waits.
             None => return Ok(invocation.finish().await.stuck),
@@ -425,21 +426,6 @@ impl Call {
         }
         self.pass_on(done.unfinished, 0).await?;
         Ok(done.stuck)
-    }
-
-    /// The input of an attempt: it came with the event, or stands in the history.
-    async fn input(&self, invocation: &Invocation, effect: &EffectId, attempt: &Attempt) -> Result<Option<Payload>, HandlerError> {
-        use base64::Engine;
-        if let Some(text) = &attempt.input {
-            let stored = base64::engine::general_purpose::STANDARD.decode(text);
-            return Ok(stored.ok().map(|stored| Payload::from_stored(stored.into())));
-        }
-        let history = invocation.store().history(&effect.instance, effect.incarnation, effect.execution, 0..u64::MAX).await?;
-        let scheduled = history.iter().rev().find_map(|bytes| match Happened::from_bytes(bytes) {
-            Ok(Happened::ActivityScheduled { sequence, input, .. }) if sequence == effect.sequence => Some(input),
-            _ => None,
-        });
-        Ok(scheduled)
     }
 
     /// A new build looks at what others could not run, page by page.

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use durable::header::FaultKind;
-use durable::machine::TurnFault;
 use durable::ports::{Clock, StoreError};
-use durable::{Client, Engine, EngineConfig, InstanceId, Ports, Timestamp, limits};
+use durable::{Client, Engine, EngineConfig, InstanceId, Ports, Timestamp};
+use durable_host::turns::{self, STACK};
 use durable_host::{NoWake, Running, SystemClock, SystemEntropy};
 use tokio::sync::oneshot;
 
@@ -18,9 +17,6 @@ use crate::alarms::InvocationAlarms;
 use crate::dispatch::InvocationDispatch;
 use crate::host::Host;
 use crate::store::DynamoStore;
-
-/// Stack of the thread on which user code runs.
-const STACK: usize = 8 * 1024 * 1024;
 
 /// What is kept of an invocation's time for its end: writes under way, handing on, the answer.
 const KEPT: Duration = Duration::from_secs(3);
@@ -178,9 +174,7 @@ impl Invocation {
     /// Records the turn that does not come back, and lets its shard go.
     async fn give_up(&mut self, turn: Running) {
         self.stuck = true;
-        let limit = limits::TURN_HARD_LIMIT;
-        let message = format!("a turn took longer than {limit:?} and was abandoned: do long work in activities, and await between steps");
-        let fault = TurnFault { kind: FaultKind::Limit, at_event: None, expected: None, asked: None, message };
+        let fault = turns::too_long();
         tracing::error!(instance = %turn.instance, "{fault}");
         if let Err(trouble) = self.engine.record_fault(&turn.instance, turn.incarnation, &fault).await {
             tracing::error!(instance = %turn.instance, "the fault cannot be recorded: {trouble}");

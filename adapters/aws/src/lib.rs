@@ -38,7 +38,6 @@ mod metrics;
 mod runtime;
 mod settings;
 pub mod store;
-mod verdict;
 mod work;
 
 use durable::App;

@@ -1,5 +1,5 @@
-//! What every host needs around the engine, whatever its store: clock, random bytes, attempts of activities, a watch over turns, and what
-//! stores in a cloud's table have alike.
+//! What every host needs around the engine, whatever its store: clock, random bytes, attempts of activities, a watch over turns; what stores in a
+//! cloud's table have alike; and where wake-ups travel as messages, what those say, and what they find.
 //!
 //! Must never: know a store, a cloud, or the wire.
 
@@ -7,8 +7,12 @@ pub mod frames;
 mod peeked;
 mod ports;
 pub mod stores;
+pub mod turns;
+mod verdict;
 mod watchdog;
+pub mod work;
 
 pub use peeked::Peeked;
-pub use ports::{Activities, NoWake, SystemClock, SystemEntropy, attempt, build_of_this_program};
+pub use ports::{Activities, NoWake, SystemClock, SystemEntropy, attempt, build_of_this_program, in_background};
+pub use verdict::{Verdict, verdict};
 pub use watchdog::{Running, Suspect, Watchdog};

@@ -1,5 +1,6 @@
 //! The small ports that every host has alike: clock, random bytes, attempts of activities, and no safety net where the store has it.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,6 +11,7 @@ use durable::ports::{Clock, Dispatch, Entropy, Handle, PortFuture, StoreError, W
 use durable::{App, Failure, InstanceId, KIND_TIMEOUT, Timestamp};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The system's clock, and the runtime's timers.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +94,18 @@ pub async fn attempt(app: &App, task: ActivityTask) -> Outcome {
             Outcome::Failed(Failure { attempts: number, ..failure })
         }
     }
+}
+
+/// Runs an attempt on the runtime's own threads; it ends with whoever waits for it.
+#[must_use]
+pub fn in_background(attempt: impl Future<Output = Outcome> + Send + 'static) -> PortFuture<Outcome> {
+    let attempt = AbortOnDropHandle::new(tokio::spawn(attempt));
+    Box::pin(async move {
+        match attempt.await {
+            Ok(outcome) => outcome,
+            Err(e) => Outcome::Failed(Failure::new("Lost", e.to_string())),
+        }
+    })
 }
 
 /// The store itself names what is left to do: nothing to put up.

@@ -87,6 +87,12 @@ impl Key {
     }
 }
 
+/// The key that a caller sent along, in the query or in a header.
+pub(crate) fn sent_code(query: &Query, headers: &HeaderMap) -> Option<String> {
+    let header = || headers.get(KEY_HEADER).and_then(|value| value.to_str().ok()).filter(|sent| !sent.is_empty());
+    query.filled("code").or_else(header).map(ToOwned::to_owned)
+}
+
 /// The key under which a caller repeats a request, if it sent one.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
@@ -127,6 +133,14 @@ mod tests {
             assert!(!key.opens(&Query::parse(Some(&format!("code={wrong}"))), &with(wrong)), "{wrong}");
         }
         assert!(!key.opens(&Query::default(), &HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_code_is_taken_from_the_query_first_and_an_empty_one_is_none() {
+        let headers = HeaderMap::from_iter([(axum::http::HeaderName::from_static(KEY_HEADER), "b".parse().unwrap())]);
+        assert_eq!(sent_code(&Query::parse(Some("code=a%2B")), &headers).as_deref(), Some("a+"));
+        assert_eq!(sent_code(&Query::parse(Some("code=")), &headers).as_deref(), Some("b"));
+        assert_eq!(sent_code(&Query::default(), &HeaderMap::new()), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! | `POST /api/orchestrators/{id}/raise/{event}` | raises an event; the body is its data |
 //! | `POST /api/orchestrators/{id}/event-url/{event}?validFor=SECONDS` | makes a signed URL for one event |
 //! | `POST /api/events/{id}/{event}?expires=…&life=…&sig=…` | raises that event, without the key |
-//! | `/runtime/webhooks/durabletask/…`, `/durabletask/…`, `/api/runtime/webhooks/durabletask/…` | the management API |
+//! | `/runtime/webhooks/durabletask/…`, `/durabletask/…`, both also below `/api` | the management API |
 //! | `GET /`, `GET /healthz`, `GET /openapi.json` | a page for people, a health check, this API in OpenAPI 3.1 |
 //!
 //! With the feature `client`, `remote` is the other side: a typed client of such a server.
@@ -72,6 +72,8 @@ pub struct Options {
     /// The key that every request must carry, as `?code=` or in `x-functions-key`; links then carry it too. The page, the health check and
     /// signed URLs need none.
     pub key: Option<Key>,
+    /// The platform in front has checked the caller's key, as `?code=` or in `x-functions-key`: links carry it on. Counts where `key` is none.
+    pub carry_code: bool,
     /// Takes scheme and authority of links from `X-Forwarded-Proto` and `X-Forwarded-Host`: only behind a proxy that sets both.
     pub trust_forwarded: bool,
     /// Where people outside reach the server, for the signed URLs that orchestrators hand out: hosts take their own address if none is said.
@@ -90,6 +92,7 @@ impl Default for Options {
             link_path: "/runtime/webhooks/durabletask".to_owned(),
             allowed_hosts: AllowedHosts::local(),
             key: None,
+            carry_code: false,
             trust_forwarded: false,
             public_url: None,
             wait_cap: Duration::from_secs(230),

@@ -48,11 +48,12 @@ pub(crate) struct StartPayload {
 }
 
 impl StartPayload {
-    pub fn new(options: &Options, base: &str, instance: &InstanceId) -> Self {
+    /// `code` is the key that links carry, if they carry one.
+    pub fn new(options: &Options, base: &str, code: Option<&str>, instance: &InstanceId) -> Self {
         let mut common = format!("taskHub={}&connection={}", urlcode::encode(&options.task_hub), urlcode::encode(&options.connection));
-        if let Some(key) = &options.key {
+        if let Some(code) = code {
             common.push_str("&code=");
-            common.push_str(&urlcode::encode(key.text()));
+            common.push_str(&urlcode::encode(code));
         }
         let one = format!("{base}{}/instances/{}", options.link_path.trim_end_matches('/'), urlcode::encode(instance.as_str()));
         let with_reason = |operation: &str| format!("{one}/{operation}?reason={{text}}&{common}");
@@ -83,7 +84,7 @@ mod tests {
         let options = Options::default();
         let headers = HeaderMap::from_iter([(header::HOST, "127.0.0.1:7071".parse().unwrap())]);
         let origin = origin(&options, &Uri::from_static("/x"), &headers);
-        let payload = StartPayload::new(&options, &origin, &InstanceId::new("a b").unwrap());
+        let payload = StartPayload::new(&options, &origin, None, &InstanceId::new("a b").unwrap());
         let base = "http://127.0.0.1:7071/runtime/webhooks/durabletask/instances/a+b";
         let common = "taskHub=TestHubName&connection=AzureWebJobsStorage";
         assert_eq!(payload.status_query_get_uri, format!("{base}?{common}"));

@@ -50,8 +50,9 @@ pub(crate) enum Route {
     Unknown(Face),
 }
 
-/// Where the management API lives. The first one is for hosts that keep `/runtime` for themselves.
-const MANAGEMENT: [&[&str]; 3] = [&["api", "runtime", "webhooks", "durabletask"], &["runtime", "webhooks", "durabletask"], &["durabletask"]];
+/// Where the management API lives. Those below `/api` are for hosts that keep `/runtime` for themselves.
+const MANAGEMENT: [&[&str]; 4] =
+    [&["api", "runtime", "webhooks", "durabletask"], &["api", "durabletask"], &["runtime", "webhooks", "durabletask"], &["durabletask"]];
 const SHORT: &[&str] = &["api", "orchestrators"];
 const EVENTS: &[&str] = &["api", "events"];
 
@@ -152,7 +153,8 @@ mod tests {
 
     #[test]
     fn the_management_api_is_the_same_under_all_its_bases_and_in_any_case() {
-        for base in ["/runtime/webhooks/durabletask", "/durabletask", "/Runtime/WebHooks/DurableTask", "/api/runtime/webhooks/durabletask"] {
+        for base in ["/runtime/webhooks/durabletask", "/durabletask", "/Runtime/WebHooks/DurableTask", "/api/runtime/webhooks/durabletask", "/API/durabletask"]
+        {
             let raise = Action::Raise { id: "a".into(), event: "Go".into() };
             assert_eq!(managed(Method::POST, &format!("{base}/Instances/a/RAISEEVENT/Go/")), Some(raise));
             assert_eq!(managed(Method::GET, &format!("{base}/instances/")), Some(Action::List));

@@ -11,6 +11,7 @@ use axum::response::Response;
 use durable::{Client, InstanceId};
 
 use crate::errors::Refused;
+use crate::key::sent_code;
 use crate::query::Query;
 use crate::route::{Action, Face, Route, route};
 use crate::{Options, answer, instances, links, list, openapi, page, purge, signed, start};
@@ -33,6 +34,8 @@ pub(crate) struct Call {
     pub base: String,
     /// Path and query as they were sent.
     pub target: String,
+    /// The key that links carry, if they carry one.
+    pub code: Option<String>,
 }
 
 pub(crate) async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -44,7 +47,12 @@ pub(crate) async fn serve(State(api): State<Arc<Api>>, request: Request) -> Resp
     let target = original.path_and_query().map_or_else(|| original.path().to_owned(), ToString::to_string);
     let routed = route(&parts.method, parts.uri.path());
     let base = format!("{origin}{}", api.options.path_prefix);
-    let call = |face| Call { face, query, headers: parts.headers, origin: origin.clone(), base: base.clone(), target };
+    let code = match &api.options.key {
+        Some(key) => Some(key.text().to_owned()),
+        None if api.options.carry_code => sent_code(&query, &parts.headers),
+        None => None,
+    };
+    let call = |face| Call { face, query, headers: parts.headers, origin: origin.clone(), base: base.clone(), target, code };
     let (face, action) = match routed {
         Route::Home if has_key => return answer::plain(StatusCode::OK, page::text(&api, &base)),
         Route::Home => return answer::plain(StatusCode::OK, "Durable Orchestrator. This server asks for its key.\n".to_owned()),

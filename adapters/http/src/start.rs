@@ -79,7 +79,7 @@ pub(crate) async fn restart(api: &Api, call: &Call, id: String) -> Result<Respon
 }
 
 fn accepted(api: &Api, call: &Call, instance: &InstanceId) -> Response {
-    let payload = StartPayload::new(&api.options, &call.base, instance);
+    let payload = StartPayload::new(&api.options, &call.base, call.code.as_deref(), instance);
     let response = answer::with(answer::json(StatusCode::ACCEPTED, &payload), header::LOCATION, &payload.status_query_get_uri);
     answer::with(response, header::RETRY_AFTER, ASK_AFTER)
 }

@@ -6,12 +6,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use durable::header::FaultKind;
-use durable::machine::TurnFault;
 use durable::ports::StoreError;
-use durable::{App, Client, Engine, EngineConfig, Ports, Shard, limits};
-use durable_host::{Activities, NoWake, Running, SystemClock, SystemEntropy, Watchdog, build_of_this_program};
-use tokio::sync::mpsc;
+use durable::{App, Client, Engine, EngineConfig, Ports, Shard};
+use durable_host::turns::{self, STACK};
+use durable_host::{Activities, NoWake, SystemClock, SystemEntropy, Watchdog, build_of_this_program};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::alarms::LocalAlarms;
@@ -20,9 +18,6 @@ use crate::restart::Restart;
 use crate::runtime::ActivityThreads;
 use crate::secret::{self, UrlSecret};
 use crate::store::{OpenError, Options, SqliteStore, Stats};
-
-/// Stack of a shard thread, on which user code runs.
-const STACK: usize = 8 * 1024 * 1024;
 
 /// How a local host runs.
 #[derive(Debug, Clone)]
@@ -126,9 +121,7 @@ impl LocalHost {
         let config = EngineConfig { shards: count, live_per_shard: options.live.div_ceil(count), exclusive: true, ..EngineConfig::default() };
         let (engine, shards) = Engine::new(app, ports, config);
         for suspect in suspects {
-            let message = "the process died while this orchestrator was running (a stack overflow, an abort, or killed from outside): it is tried again later";
-            let fault = fault(FaultKind::Abort, message);
-            engine.record_fault(&suspect.instance, suspect.incarnation, &fault).await?;
+            engine.record_fault(&suspect.instance, suspect.incarnation, &turns::died()).await?;
             if let Some(first) = suspect.first {
                 engine.store_first(first);
             }
@@ -189,10 +182,6 @@ impl LocalHost {
     }
 }
 
-fn fault(kind: FaultKind, message: impl Into<String>) -> TurnFault {
-    TurnFault { kind, at_event: None, expected: None, asked: None, message: message.into() }
-}
-
 /// Runs a shard on a thread of its own.
 fn run_shard(shard: Shard, ended: &Arc<Ended>) -> Result<(), std::io::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -209,22 +198,14 @@ fn run_shard(shard: Shard, ended: &Arc<Ended>) -> Result<(), std::io::Error> {
 
 /// Replaces shards whose turn does not come back: the fault is recorded first, so that the successor does not fall into the same hole.
 fn supervise(restart: &Restart, watchdog: &Arc<Watchdog>, ended: &Arc<Ended>) -> Result<JoinHandle<()>, std::io::Error> {
-    let (sender, mut stuck) = mpsc::unbounded_channel::<(usize, Running)>();
-    let watching = watchdog.clone();
-    std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
-        watching.watch(|shard, running| {
-            let _ = sender.send((shard, running));
-        });
-    })?;
+    let mut stuck = turns::overdue(watchdog)?;
     let (restart, ended) = (restart.clone(), ended.clone());
     Ok(tokio::spawn(async move {
         // They end with this task.
         let mut readers = JoinSet::new();
         while let Some((index, turn)) = stuck.recv().await {
             while readers.try_join_next().is_some() {}
-            let limit = limits::TURN_HARD_LIMIT;
-            let message = format!("a turn took longer than {limit:?} and was abandoned: do long work in activities, and await between steps");
-            let fault = fault(FaultKind::Limit, message);
+            let fault = turns::too_long();
             tracing::error!(instance = %turn.instance, shard = index, "{fault}");
             if let Err(trouble) = restart.engine.record_fault(&turn.instance, turn.incarnation, &fault).await {
                 tracing::error!(instance = %turn.instance, "the fault cannot be recorded: {trouble}");

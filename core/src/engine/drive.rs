@@ -472,11 +472,14 @@ impl Local {
         header.revision += 1;
         header.commit_id = self.shared.commit_id();
         header.updated = now;
-        self.arm_alarm(slot, &mut header).await?;
+        let spent = self.arm_alarm(slot, &mut header).await?;
         let due = header.due();
         let commit = Commit::header_only(slot.id.clone(), token, stored.revision, header);
         match self.shared.ports.store.commit(commit).await {
-            CommitOutcome::Committed(_) => self.due_moved(slot, stored.due(), due),
+            CommitOutcome::Committed(_) => {
+                self.due_moved(slot, stored.due(), due);
+                self.disarm(spent);
+            }
             CommitOutcome::Lost(_) => {}
             CommitOutcome::Failed(trouble) | CommitOutcome::Unknown(trouble) => return Err(trouble),
         }

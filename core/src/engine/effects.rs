@@ -25,6 +25,8 @@ pub(super) struct Prepared {
     /// What the store is to deliver in the same transaction.
     pub deliveries: Vec<Delivery>,
     pub cover: Option<Handle>,
+    /// An alarm that nobody needs once this is stored.
+    spent: Option<Handle>,
     /// Activities to run once the commit has landed, each with its place.
     placed: Vec<(ActivityTask, Place)>,
 }
@@ -40,38 +42,43 @@ impl Local {
         } else {
             header.outbox.extend(turn.deliveries.iter().cloned());
         }
-        self.arm_alarm(slot, &mut header).await?;
+        let spent = self.arm_alarm(slot, &mut header).await?;
         let cover = if header.has_work() {
             let until = self.shared.claim_until(self.shared.ports.clock.now());
             Some(self.shared.ports.wake.cover(&slot.id, header.incarnation, header.revision, until).await?)
         } else {
             None
         };
-        Ok(Prepared { turn, header, deliveries, cover, placed })
+        Ok(Prepared { turn, header, deliveries, cover, spent, placed })
     }
 
-    /// The header always names an alarm that exists and fires no later than its earliest due time; an earlier one is kept.
-    pub(super) async fn arm_alarm(&self, slot: &Slot, header: &mut Header) -> Result<(), StoreError> {
+    /// The header always names an alarm that exists and fires no later than its earliest due time; an earlier one is kept. What comes back is an
+    /// alarm to be taken back once the header is stored: until then the stored one still names it.
+    pub(super) async fn arm_alarm(&self, slot: &Slot, header: &mut Header) -> Result<Option<Handle>, StoreError> {
         if self.shared.ports.alarms.kept_by_store() {
-            return Ok(());
+            return Ok(None);
         }
         let now = self.shared.ports.clock.now();
         if header.alarm_at.is_some_and(|at| at <= now) {
             (header.alarm, header.alarm_at) = (None, None);
         }
         let Some(due) = header.due() else {
-            if let Some(handle) = header.alarm.take() {
-                header.alarm_at = None;
-                self.shared.ports.alarms.disarm(handle).await;
-            }
-            return Ok(());
+            header.alarm_at = None;
+            return Ok(header.alarm.take());
         };
         if header.alarm_at.is_none_or(|armed| due < armed) {
             let key = AlarmKey { instance: slot.id.clone(), incarnation: header.incarnation, number: header.revision };
             header.alarm = Some(self.shared.ports.alarms.arm(key, due).await?);
             header.alarm_at = Some(due);
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Takes back an alarm that the stored header does not name any more, beside what goes on.
+    pub(super) fn disarm(self: &Rc<Self>, spent: Option<Handle>) {
+        if let Some(handle) = spent {
+            self.spawn(self.shared.ports.alarms.disarm(handle));
+        }
     }
 
     pub(super) async fn release(&self, cover: Option<Handle>) {
@@ -103,6 +110,7 @@ impl Local {
     /// A commit has landed: whoever waits is told, others are looked at, activities run.
     pub(super) async fn committed(self: &Rc<Self>, slot: &Rc<Slot>, prepared: Prepared) {
         slot.state.borrow_mut().covers.extend(prepared.cover);
+        self.disarm(prepared.spent);
         self.shared.watchers.notify(&slot.id);
         for delivery in &prepared.deliveries {
             self.shared.look(delivery.target(), true);
@@ -139,6 +147,10 @@ impl Local {
         claims::take(&mut header.claims, claims::calls(&free), self.shared.owner, self.shared.claim_until(now), now);
         let placed = self.place(&mut header, free);
         if !self.shared.config.exclusive {
+            // Whatever woke this driver may be gone before these attempts end.
+            let until = self.shared.claim_until(now);
+            let cover = self.shared.ports.wake.cover(&slot.id, header.incarnation, header.revision + 1, until).await?;
+            slot.state.borrow_mut().covers.push(cover);
             let Some((header, committed)) = self.settle_header(slot, resident.live.header(), resident.token, header).await? else { return Ok(None) };
             resident.live.stored(header);
             (resident.token, resident.inbox) = (committed.token, committed.inbox);

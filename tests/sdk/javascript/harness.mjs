@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { isDeepStrictEqual, inspect } from "node:util";
 import { pathToFileURL } from "node:url";
 
-export const HUB = "TestHubName";
+export const HUB = process.env.TASK_HUB ?? "TestHubName";
 export const BASE = "base_orchestrator";
 export const INTENT = "standing_intent_orchestrator";
 // The key that the server asks for, if it does: it then stands in the links too.
@@ -50,9 +50,11 @@ export async function rejects(what, call, ...parts) {
 
 export class Server {
     constructor(address) {
-        this.address = address;
-        this.origin = `http://${address}`;
-        this.base = `${this.origin}/runtime/webhooks/durabletask`;
+        // The management API may be below a path of its own.
+        this.address = address.split("/")[0];
+        this.origin = `http://${this.address}`;
+        this.below = `http://${address}`;
+        this.base = `${this.below}/runtime/webhooks/durabletask`;
     }
 
     /** Code, headers and JSON (or undefined) of a plain request below the management path. */
@@ -102,7 +104,7 @@ export class Server {
             managementUrls: this.urls,
             baseUrl: this.base,
             requiredQueryStringParameters: CODE,
-            ...(rpc === undefined ? {} : { rpcBaseUrl: this.origin + rpc }),
+            ...(rpc === undefined ? {} : { rpcBaseUrl: this.below + rpc }),
         };
         // Without this name the client leads its links to a fixed port of this machine.
         process.env.WEBSITE_HOSTNAME = this.address;

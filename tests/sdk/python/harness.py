@@ -12,7 +12,7 @@ import aiohttp
 import azure.durable_functions as df
 from azure.durable_functions.models.utils import http_utils
 
-HUB = "TestHubName"
+HUB = os.environ.get("TASK_HUB", "TestHubName")
 # The key that the server asks for, if it does: it then stands in the links too.
 KEY = os.environ.get("SDK_KEY")
 QUERY = f"taskHub={HUB}&connection=AzureWebJobsStorage" + (f"&code={KEY}" if KEY else "")
@@ -58,8 +58,11 @@ class Server:
     """The server under test: bindings for clients, and requests that no client makes."""
 
     def __init__(self, address):
-        self.origin = f"http://{address}"
-        self.base = f"{self.origin}/runtime/webhooks/durabletask"
+        # The management API may be below a path of its own.
+        place, slash, below = address.partition("/")
+        self.origin = f"http://{place}"
+        self.below = self.origin + slash + below
+        self.base = f"{self.below}/runtime/webhooks/durabletask"
         self.urls = {}
 
     async def request(self, method, path, body=None, headers=None):
@@ -114,7 +117,7 @@ class Server:
             "requiredQueryStringParameters": CODE,
         }
         if rpc is not None:
-            binding["rpcBaseUrl"] = self.origin + rpc
+            binding["rpcBaseUrl"] = self.below + rpc
         return df.DurableOrchestrationClient(json.dumps(binding), function_invocation_id="0f8fad5b-d9cb-469f-a165-70867728950e")
 
     async def answers(self, method, path):

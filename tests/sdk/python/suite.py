@@ -1,6 +1,7 @@
 """The Python client of Durable Functions against a server: every call that concerns orchestrations.
 
-Usage: suite.py ADDRESS:PORT, with SDK_KEY where a server asks for a key. Ends with code 1 at the first thing that is wrong, and says what it is.
+Usage: suite.py ADDRESS:PORT[/PATH]. TASK_HUB names the hub, if it is not the usual one; SDK_KEY is the key, where a server asks for one.
+Ends with code 1 at the first thing that is wrong, and says what it is.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from azure.durable_functions.models.utils import http_utils
 from opentelemetry import context as otel
 from opentelemetry import trace
 
-from harness import BASE, INTENT, QUERY, Server, Status, Wrong, holds, refuses, same, until, until_asleep
+from harness import BASE, HUB, INTENT, QUERY, Server, Status, Wrong, holds, refuses, same, until, until_asleep
 
 FAILING = {"message": "never", "approval_timeout_hours": -1}
 
@@ -103,7 +104,7 @@ async def events(client, server):
     same("data encoded twice reach the orchestrator as the value inside", status.output, {"status": "approved", "approved": True})
 
     instance = await client.start_new(INTENT, client_input={"message": "May I?", "approval_timeout_hours": 0.5})
-    await client.raise_event(instance, "UserApproval", False, task_hub_name="TestHubName", connection_name="AzureWebJobsStorage")
+    await client.raise_event(instance, "UserApproval", False, task_hub_name=HUB, connection_name="AzureWebJobsStorage")
     status = await until(client, instance, Status.Completed)
     same("an event raised early is kept", status.output, {"status": "rejected", "approved": False})
 
@@ -208,7 +209,7 @@ async def control(client, server):
     await until(client, suspended, Status.Terminated)
 
     instance = await failed(client)
-    await client.rewind(instance, "try again", task_hub_name="TestHubName", connection_name="AzureWebJobsStorage")
+    await client.rewind(instance, "try again", task_hub_name=HUB, connection_name="AzureWebJobsStorage")
     status = await until(client, instance, Status.Failed, show_history=True)
     rewound = [event["Reason"] for event in status.historyEvents if event["EventType"] == "ExecutionRewound"]
     same("the rewind in the history", rewound, ["try again"])

@@ -5,6 +5,8 @@
 
 #[cfg(test)]
 pub mod aws;
+#[cfg(test)]
+pub mod azure;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;

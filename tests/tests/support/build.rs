@@ -39,6 +39,18 @@ pub fn aws_driver() -> &'static PathBuf {
     PROGRAM.get_or_init(|| build(&what))
 }
 
+/// The same work as a custom handler of Azure Functions.
+pub fn workload_azure() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "workload_azure"]))
+}
+
+/// A custom handler that does what a test tells it.
+pub fn custom_handler() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "custom_handler"]))
+}
+
 fn build(what: &[&str]) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

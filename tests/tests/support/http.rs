@@ -40,16 +40,24 @@ pub struct Http {
     connection: Option<BufReader<TcpStream>>,
     /// A header line, if the server asks for a key.
     key: String,
+    /// Stands before the paths of the management API, where a host keeps `/runtime` for itself.
+    prefix: &'static str,
 }
 
 impl Http {
     pub const fn new(address: SocketAddr) -> Self {
-        Self { address, connection: None, key: String::new() }
+        Self { address, connection: None, key: String::new(), prefix: "" }
     }
 
     /// The same client, which sends a key with every request.
     pub fn with_key(mut self, key: &str) -> Self {
         self.key = format!("x-functions-key: {key}\r\n");
+        self
+    }
+
+    /// The same client of a host that has the management API below this path.
+    pub const fn management_below(mut self, prefix: &'static str) -> Self {
+        self.prefix = prefix;
         self
     }
 
@@ -74,7 +82,8 @@ impl Http {
                 BufReader::new(stream)
             }
         };
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{}", self.address, self.key);
+        let prefix = if path.starts_with("/runtime/") { self.prefix } else { "" };
+        let mut request = format!("{method} {prefix}{path} HTTP/1.1\r\nHost: {}\r\n{}", self.address, self.key);
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }

@@ -5,8 +5,6 @@
 use durable::Timestamp;
 use durable::header::{Header, RuntimeStatus};
 
-use crate::alarms::in_place_until;
-
 /// What is to be done about an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -18,15 +16,15 @@ pub enum Verdict {
     Busy(Timestamp),
 }
 
-/// Looks at a header, and at whether messages wait.
+/// Looks at a header, at whether messages wait, and at until when somebody waits for its timer in place, if anybody does.
 #[must_use]
-pub fn verdict(header: &Header, messages: bool, now: Timestamp) -> Verdict {
+pub fn verdict(header: &Header, messages: bool, waits: Option<Timestamp>, now: Timestamp) -> Verdict {
     let not_begun = !header.status.is_terminal() && matches!(header.status, RuntimeStatus::Pending | RuntimeStatus::ContinuedAsNew);
     let due = header.due().is_some_and(|at| at <= now);
     if messages || !header.outbox.is_empty() || due || (not_begun && header.fault.is_none()) {
         return Verdict::Drive;
     }
-    let waits = header.due().and(header.alarm.as_deref()).and_then(in_place_until);
+    let waits = header.due().and(waits);
     if !header.has_work() && waits.is_none() {
         return Verdict::Idle;
     }
@@ -40,7 +38,6 @@ pub fn verdict(header: &Header, messages: bool, now: Timestamp) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::IN_PLACE;
     use durable::header::Claim;
     use durable::ids::{CommitId, Incarnation};
 
@@ -54,7 +51,7 @@ mod tests {
     }
 
     fn of(with: impl FnOnce(&mut Header)) -> Verdict {
-        verdict(&running(with), false, NOW)
+        verdict(&running(with), false, None, NOW)
     }
 
     #[test]
@@ -70,7 +67,7 @@ mod tests {
             h.open_activities = 1;
             h.claims = vec![Claim { owner: 1, until: Timestamp(9_000), from: 1, to: 1 }];
         };
-        assert_eq!(verdict(&running(claimed), true, NOW), Verdict::Drive);
+        assert_eq!(verdict(&running(claimed), true, None, NOW), Verdict::Drive);
         assert_eq!(of(|h| h.timer_due = Some(NOW)), Verdict::Drive);
         assert_eq!(of(|h| h.status = RuntimeStatus::Pending), Verdict::Drive);
         assert_eq!(of(claimed), Verdict::Busy(Timestamp(9_000)));
@@ -90,13 +87,9 @@ mod tests {
 
     #[test]
     fn a_timer_that_is_waited_for_in_place_is_looked_after_once_whoever_waits_must_be_gone() {
-        let waits = |until: i64| {
-            move |h: &mut Header| {
-                h.timer_due = Some(Timestamp(5_000));
-                h.alarm = Some([&[IN_PLACE][..], &until.to_be_bytes()].concat());
-            }
-        };
-        assert_eq!(of(waits(7_000)), Verdict::Busy(Timestamp(7_000)));
-        assert_eq!(of(waits(900)), Verdict::Drive);
+        let waits = |until: i64| verdict(&running(|h| h.timer_due = Some(Timestamp(5_000))), false, Some(Timestamp(until)), NOW);
+        assert_eq!(waits(7_000), Verdict::Busy(Timestamp(7_000)));
+        assert_eq!(waits(900), Verdict::Drive);
+        assert_eq!(verdict(&running(|_| {}), false, Some(Timestamp(7_000)), NOW), Verdict::Idle, "there is no timer any more");
     }
 }

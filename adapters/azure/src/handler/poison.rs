@@ -1,0 +1,73 @@
+//! The poison queues: where the Functions host puts a message that was delivered twenty times and never done.
+//!
+//! Each is put back once, as if it were new; one that comes back again is given up, with a word in the log, and an activity's attempt is told
+//! to its instance as lost. What is not ours is dropped. Must never: put the same message back for ever.
+
+use std::time::Duration;
+
+use durable::Timestamp;
+use durable::ports::{Clock, StoreError};
+use durable_host::SystemClock;
+use durable_host::work::Look;
+
+use super::{Handler, HandlerError};
+use crate::queue::{Queue, Taken};
+use crate::storage::SendError;
+use crate::work::{Letter, Work};
+
+/// For so long nobody else is given what is being put back.
+const HELD: Duration = Duration::from_secs(120);
+
+impl Handler {
+    /// Empties the poison queues, as far as there is time.
+    pub(super) async fn drain_poison(&self, deadline: Timestamp) -> Result<(), HandlerError> {
+        for queue in self.poison.iter() {
+            loop {
+                let taken = match queue.get(HELD).await {
+                    // The Functions host makes it when it is needed.
+                    Err(SendError::Refused(refusal)) if refusal.code == "QueueNotFound" => break,
+                    taken => taken.map_err(StoreError::from)?,
+                };
+                if taken.is_empty() || SystemClock.now() >= deadline {
+                    break;
+                }
+                for message in taken {
+                    self.revive(queue, message).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn revive(&self, queue: &Queue, message: Taken) -> Result<(), HandlerError> {
+        match Letter::read(&message.body) {
+            Ok(Letter { work, again: false }) => {
+                tracing::warn!(instance = work.instance(), queue = queue.name(), "a message was delivered in vain too often, and is tried once more");
+                self.put_back(work).await?;
+            }
+            Ok(Letter { work, again: true }) => {
+                tracing::error!(instance = work.instance(), queue = queue.name(), "a message was delivered in vain too often, twice, and is given up");
+                if let Work::Activity(attempt) = work {
+                    self.lost(&attempt).await?;
+                }
+            }
+            Err(not_ours) => tracing::error!(queue = queue.name(), "{not_ours}: it is dropped"),
+        }
+        queue.delete(&message.receipt).await.map_err(StoreError::from)?;
+        Ok(())
+    }
+
+    /// To the queue that it is for. A wake-up goes as a look at whatever there is: what it waited for is over.
+    async fn put_back(&self, work: Work) -> Result<(), StoreError> {
+        let any = |instance: String, life: String| Work::Look(Look { instance, life, revision: 0, hop: 0 });
+        let (queue, work) = match work {
+            Work::Look(look) => (&self.queues.work, any(look.instance, look.life)),
+            Work::Timer(timer) if timer.due <= SystemClock.now() => (&self.queues.work, any(timer.instance, timer.life)),
+            Work::Timer(timer) => (&self.queues.alarms, Work::Timer(timer)),
+            Work::Activity(attempt) => (&self.queues.activities, Work::Activity(attempt)),
+            // The next hour, or the next build, asks for it again.
+            Work::Hour | Work::Faulted { .. } => return Ok(()),
+        };
+        queue.put(Letter { work, again: true }, Duration::ZERO).await.map(drop)
+    }
+}

@@ -1,0 +1,200 @@
+//! What the app asks of itself: messages in its queues, and how they are read back from what the Functions host makes of them.
+//!
+//! A body is a JSON *array*: of an object, the host would merge the members into what it tells about the message. Must never: take a message
+//! for ours that is not, or fail on one.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use durable_host::work::{Attempt, Look, Timer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Input of an activity that travels with its message at most: a message has 48 KiB, and base64 makes four bytes of three.
+pub const INPUT_BYTES: usize = 30 * 1024;
+
+/// Behind the work in a message that came back from the poison queue.
+const AGAIN: &str = "again";
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "durable", rename_all = "camelCase")]
+pub enum Work {
+    /// Look whether an instance has to be driven. An empty life means whichever it lives.
+    Look(Look),
+    /// An alarm is due.
+    Timer(Timer),
+    /// An attempt of an activity is to be made.
+    Activity(Attempt),
+    /// There are more far alarms to be moved than one run of the hourly function had time for.
+    Hour,
+    /// Instances that bear a fault of another build are to be tried by this one.
+    Faulted {
+        /// Where the last page ended.
+        #[serde(default)]
+        after: Option<String>,
+    },
+}
+
+impl Work {
+    /// The instance that it is about.
+    #[must_use]
+    pub fn instance(&self) -> Option<&str> {
+        match self {
+            Self::Look(look) => Some(&look.instance),
+            Self::Timer(timer) => Some(&timer.instance),
+            Self::Activity(attempt) => Some(&attempt.instance),
+            Self::Hour | Self::Faulted { .. } => None,
+        }
+    }
+}
+
+/// A message in one of the app's queues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// What is asked.
+    pub work: Work,
+    /// True if it stood in a poison queue before.
+    pub again: bool,
+}
+
+impl From<Work> for Letter {
+    fn from(work: Work) -> Self {
+        Self { work, again: false }
+    }
+}
+
+/// A message that is not one of this app's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a message is none of this app's: {0}")]
+pub struct NotOurs(String);
+
+impl Letter {
+    /// The body of the message.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let work = serde_json::to_value(&self.work).unwrap_or(Value::Null);
+        Value::Array(if self.again { vec![work, AGAIN.into()] } else { vec![work] }).to_string()
+    }
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`NotOurs`] says what it looks like, without its data.
+    pub fn read(body: &[u8]) -> Result<Self, NotOurs> {
+        let value: Value = serde_json::from_slice(body).map_err(|_| NotOurs(format!("{} bytes that are no JSON", body.len())))?;
+        Self::of(value)
+    }
+
+    fn of(value: Value) -> Result<Self, NotOurs> {
+        let Value::Array(mut parts) = value else { return Err(NotOurs("JSON that is no array".to_owned())) };
+        let again = parts.get(1).is_some_and(|mark| mark == AGAIN);
+        if parts.is_empty() {
+            return Err(NotOurs("an empty array".to_owned()));
+        }
+        let work = serde_json::from_value(parts.swap_remove(0)).map_err(|_| NotOurs("an array that begins with no work that this build knows".to_owned()))?;
+        Ok(Self { work, again })
+    }
+
+    /// Reads what the Functions host posts for a queue trigger whose binding has this name. The item is base64 where the binding says
+    /// `binary`, else text; encoded as JSON once, or twice.
+    ///
+    /// # Errors
+    /// [`NotOurs`] says what it looks like, without its data.
+    pub fn posted(body: &[u8], binding: &str) -> Result<Self, NotOurs> {
+        let mut posted: Value = serde_json::from_slice(body).map_err(|_| NotOurs("an invocation that is no JSON".to_owned()))?;
+        let item = posted.get_mut("Data").and_then(|data| data.get_mut(binding)).map(Value::take);
+        let Some(item) = item else { return Err(NotOurs(format!("an invocation without Data.{binding}"))) };
+        Self::item(item)
+    }
+
+    fn item(item: Value) -> Result<Self, NotOurs> {
+        let Value::String(text) = item else { return Self::of(item) };
+        let once_more = serde_json::from_str::<Value>(&text).ok();
+        let text = match once_more {
+            Some(Value::String(inner)) => inner,
+            Some(value @ Value::Array(_)) => return Self::of(value),
+            _ => text,
+        };
+        match BASE64_STANDARD.decode(&text) {
+            Ok(bytes) => Self::read(&bytes),
+            Err(_) => Self::read(text.as_bytes()),
+        }
+    }
+}
+
+/// The id of the message that an invocation is about, as the host tells it beside the item; the same each time it is delivered. None if it does
+/// not. Only what a message says in an object of its own could get in its place, and ours are arrays.
+#[must_use]
+pub fn message_id(posted: &[u8]) -> Option<String> {
+    let posted: Value = serde_json::from_slice(posted).ok()?;
+    let id = posted.get("Metadata")?.get("Id")?.as_str()?;
+    Some(serde_json::from_str(id).unwrap_or_else(|_| id.to_owned())).filter(|id: &String| !id.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use durable::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    fn timer() -> Letter {
+        Work::Timer(Timer { instance: "ä \"b".into(), life: "00000000000000ff".into(), revision: 3, due: Timestamp(1_500_000), armed: Timestamp(0) }).into()
+    }
+
+    #[test]
+    fn a_body_is_an_array_that_names_its_kind_and_reads_back() {
+        let body = timer().body();
+        assert!(body.starts_with(r#"[{"#) && body.contains(r#""durable":"timer""#), "{body}");
+        assert_eq!(Letter::read(body.as_bytes()), Ok(timer()));
+        let again = Letter { again: true, ..timer() };
+        assert_eq!(Letter::read(again.body().as_bytes()), Ok(again));
+        assert_eq!(Letter::read(br#"[{"durable":"look","instance":"a","life":"","revision":0,"new":1}]"#).unwrap().work.instance(), Some("a"));
+    }
+
+    #[test]
+    fn an_item_is_read_however_the_host_has_encoded_it() {
+        let body = timer().body();
+        let base64 = BASE64_STANDARD.encode(&body);
+        let twice = |text: &str| serde_json::to_string(text).unwrap();
+        let array: Value = serde_json::from_str(&body).unwrap();
+        for item in [json!(base64), json!(twice(&base64)), json!(body), json!(twice(&body)), array] {
+            let posted = json!({"Data": {"item": item}, "Metadata": {"DequeueCount": "1"}}).to_string();
+            assert_eq!(Letter::posted(posted.as_bytes(), "item"), Ok(timer()), "{posted}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_message_is_encoded_once_or_twice_or_not_there() {
+        let id = |metadata: Value| message_id(json!({"Data": {}, "Metadata": metadata}).to_string().as_bytes());
+        assert_eq!(id(json!({"Id": "\"1-2\""})).as_deref(), Some("1-2"));
+        assert_eq!(id(json!({"Id": "1-2"})).as_deref(), Some("1-2"));
+        assert_eq!((id(json!({})), id(json!({"Id": 5})), id(json!({"Id": ""})), message_id(b"x")), (None, None, None, None));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_an_error_that_shows_no_data() {
+        for body in ["", "secret", r#"{"durable":"hour"}"#, "[]", r#"["secret"]"#, r#"[{"durable":"secret"}]"#, r#"[{"durable":"look"}]"#] {
+            for posted in [json!({"Data": {"item": BASE64_STANDARD.encode(body)}}), json!({"Data": {"item": body}})] {
+                let error = Letter::posted(posted.to_string().as_bytes(), "item").unwrap_err().to_string();
+                assert!(!error.contains("secret"), "{error}");
+            }
+        }
+        for posted in ["", "null", "{}", r#"{"Data":{}}"#, r#"{"Data":{"item":null}}"#, r#"{"Data":{"other":"x"}}"#] {
+            assert!(Letter::posted(posted.as_bytes(), "item").is_err(), "{posted}");
+        }
+    }
+
+    #[test]
+    fn a_message_with_the_largest_input_that_travels_fits() {
+        use durable::header::ActivityTask;
+        use durable::ids::{EffectId, Incarnation};
+        use durable::{InstanceId, Payload};
+        let instance = InstanceId::new("𝄞".repeat(256)).unwrap();
+        let effect = EffectId { instance, incarnation: Incarnation([1; 8]), execution: 0, epoch: 0, sequence: 1 };
+        let input = Payload::from_stored(vec![1; INPUT_BYTES].into());
+        let task = ActivityTask { effect, name: "n".repeat(1_000), input, attempt: 1, timeout: None };
+        let letter = Letter { work: Work::Activity(Attempt::of(&task, u64::MAX, true, INPUT_BYTES)), again: true };
+        assert!(letter.body().len() <= crate::queue::BODY_BYTES, "{}", letter.body().len());
+    }
+}
