@@ -25,6 +25,7 @@ READ = [
     "infra/aws",
     "infra/azure",
     "orchestrators/Cargo.toml",
+    "orchestrators/src/azure.rs",
     "orchestrators/src/lambda.rs",
 ]
 
