@@ -86,7 +86,7 @@ impl DynamoStore {
     /// left is removed on the way.
     ///
     /// # Errors
-    /// [`StoreError`] if the table cannot be read, or the token is not one of this store.
+    /// [`durable::ports::StoreError`] if the table cannot be read, or the token is not one of this store.
     pub async fn walk(&self, token: Option<&PageToken>) -> StoreResult<(Vec<Peeked>, Option<PageToken>)> {
         let from = token.map(|token| stores::position_of(self.scope(), token)).transpose()?.as_deref().map(keys::behind).unwrap_or_default();
         let (candidates, more) = self.candidates(&Ahead { from, to: keys::LAST_POSITION.to_owned(), most: STEP }).await?;
