@@ -295,6 +295,8 @@ fn messages_that_come_twice_late_or_from_nowhere_change_nothing() {
     assert_eq!(azure.functions.counts("work").failed, 0);
     let said = azure.functions.log();
     assert!(said.contains("none of this app's") && !said.contains("forged"), "{said}");
+    let of_calls = said.lines().filter(|line| line.contains("none of this app's") || line.contains("not wanted any more"));
+    assert!(of_calls.clone().count() >= 8 && of_calls.clone().all(|line| line.contains("invocation{id=")), "each says which invocation: {said}");
 }
 
 #[test]
