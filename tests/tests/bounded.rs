@@ -40,7 +40,7 @@ async fn leaves_one_behind(ctx: Context) -> Result<(), Error> {
 /// Waits for an event, an hour at most.
 #[orchestrator]
 async fn waits(ctx: Context) -> Result<(), Error> {
-    ctx.event(&EventName::<u64>::new("Go")).timeout(S * 3600).await.map(drop)
+    ctx.event(EventName::<u64>::new("Go")).timeout(S * 3600).await.map(drop)
 }
 
 fn app() -> AppBuilder {
