@@ -8,6 +8,7 @@ import harness
 import linters  # noqa: F401
 import packaging  # noqa: F401
 import policy  # noqa: F401
+import settings  # noqa: F401
 import stack  # noqa: F401
 import staging  # noqa: F401
 import timers  # noqa: F401

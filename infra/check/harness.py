@@ -16,7 +16,18 @@ from typing import Callable
 
 PROJECT = Path(__file__).resolve().parents[2]
 # What checks read. Only these are copied for a planted fault.
-READ = ["Cargo.toml", "README.md", "adapters/aws", "adapters/azure", "adapters/http/src/route.rs", "infra/aws", "infra/azure", "orchestrators/Cargo.toml"]
+READ = [
+    "Cargo.toml",
+    "README.md",
+    "adapters/aws",
+    "adapters/azure",
+    "adapters/http/src/route.rs",
+    "infra/aws",
+    "infra/azure",
+    "orchestrators/Cargo.toml",
+    "orchestrators/src/azure.rs",
+    "orchestrators/src/lambda.rs",
+]
 
 
 @dataclass

@@ -43,11 +43,11 @@ IN_TRANSACTIONS = {"Put": "dynamodb:PutItem", "Update": "dynamodb:UpdateItem", "
 CRATES = {"dynamodb": "aws-sdk-dynamodb", "states": "aws-sdk-sfn", "lambda": "aws-sdk-lambda", "scheduler": "aws-sdk-scheduler", "iam": "aws-sdk-scheduler"}
 
 
-def sources(folder: Path) -> dict[str, str]:
-    """The adapter's sources without comments and tests."""
+def sources(folder: Path, adapter: str = "adapters/aws/src") -> dict[str, str]:
+    """An adapter's sources without comments and tests."""
     found = {}
-    for file in sorted((folder / "adapters/aws/src").rglob("*.rs")):
-        if "tests" in file.relative_to(folder / "adapters/aws/src").parts or file.stem in ("tests", "testing"):
+    for file in sorted((folder / adapter).rglob("*.rs")):
+        if "tests" in file.relative_to(folder / adapter).parts or file.stem in ("tests", "testing"):
             continue
         text = re.sub(r"^\s*//.*$", "", file.read_text(), flags=re.M)
         found[str(file.relative_to(folder))] = re.split(r"^#\[cfg\(test\)\]\s*\nmod \w+ \{", text, flags=re.M)[0]

@@ -88,7 +88,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(serve)) => serve,
         None => cli.serve,
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("DURABLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match serve(options) {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,7 +20,7 @@ fn program() -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DURABLE_") || name.to_ascii_lowercase().ends_with("_proxy")) {
         command.env_remove(name);
     }
-    command.env("RUST_LOG", "warn");
+    command.env("DURABLE_LOG", "warn");
     command
 }
 

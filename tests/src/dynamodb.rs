@@ -13,8 +13,6 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use durable::ports::PortFuture;
 use durable_aws::store::{DynamoStore, Options, create_table};
 use tokio::runtime::Runtime;
@@ -75,13 +73,12 @@ impl Local {
     /// A client of whatever listens there.
     #[must_use]
     pub fn client(address: &str) -> Client {
-        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(format!("http://{address}"))
             .credentials_provider(Credentials::new("local", "local", None, None, "tests"))
             .region(Region::new("eu-west-1"))
-            .http_client(http)
+            .http_client(durable_aws::http_client().expect("an HTTP client"))
             .build();
         Client::from_conf(config)
     }

@@ -42,6 +42,18 @@ pub fn installed(folder: &Path, wanted: &str, install: impl FnOnce(&Path)) {
     std::fs::write(stamp, wanted).expect("the stamp can be written");
 }
 
+/// Installs exactly the packages of Python that a file of requirements names, for a `PYTHONPATH` that holds the folder.
+#[track_caller]
+pub fn pip(requirements: &Path, folder: &Path, missing: &str) {
+    let python = run(Command::new("python3").arg("--version"), missing);
+    let wanted = format!("{python}{}", std::fs::read_to_string(requirements).expect("the requirements"));
+    installed(folder, &wanted, |folder| {
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--target"]).arg(folder).arg("-r").arg(requirements);
+        run(&mut pip, missing);
+    });
+}
+
 /// Installs exactly the packages of npm that a lock file names.
 #[track_caller]
 pub fn npm_ci(lock: &Path, folder: &Path, missing: &str) {

@@ -10,6 +10,8 @@ use axum::http::Request;
 use durable_aws_dev::function::Outcome;
 use durable_aws_dev::lambda::AsyncOptions;
 use durable_aws_dev::{Builder, url};
+use durable_tests::dynamodb::Local;
+use durable_tests::proxy::{Dialect, Fate, Plan, Proxy};
 use hosts::Host;
 use hosts::aws::{Aws, KEY};
 use serde_json::{Value, json};
@@ -34,7 +36,8 @@ fn used(aws: &Aws, operations: &[&str]) -> (f64, f64, f64) {
 
 #[test]
 fn a_base_lifecycle_costs_four_writes_and_little_else() {
-    let aws = aws(|cloud| cloud);
+    // Its activities are shorter than the stream's delay, however busy this machine is.
+    let aws = aws(|cloud| cloud.window(Duration::from_secs(1)));
     let mut http = aws.http();
     http.start("base_orchestrator", "a", "{}");
     aws.quiesce();
@@ -218,6 +221,72 @@ fn a_table_that_is_not_there_is_named() {
     let aws = aws(|cloud| cloud.env("DURABLE_TABLE", "nowhere"));
     let answer = aws.http().post("/api/orchestrators/base_orchestrator", "{}");
     assert!(answer.code == 503 && answer.body.contains("nowhere") && answer.head.to_ascii_lowercase().contains("retry-after"), "{answer:?}");
+}
+
+/// This for so many requests to the table, and then all is well again.
+fn for_some(requests: u32, fate: Fate) -> Plan {
+    let mut left = requests;
+    Plan::by(move |_| {
+        let bad = left > 0;
+        left = left.saturating_sub(1);
+        if bad { fate } else { Fate::Pass }
+    })
+}
+
+#[test]
+fn a_table_that_is_busy_for_a_while_costs_time_and_nothing_else() {
+    trouble_passes(Fate::Throttle);
+}
+
+#[test]
+fn a_table_that_answers_with_errors_for_a_while_costs_time_and_nothing_else() {
+    trouble_passes(Fate::ServerError);
+}
+
+fn trouble_passes(fate: Fate) {
+    let local = Local::get();
+    let proxy = local.run(Proxy::before(local.address(), Dialect::DYNAMO_DB, Plan::none())).unwrap();
+    // The function alone goes through the proxy; its stream does not.
+    let aws = aws(|cloud| short(cloud).env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{}", proxy.address())));
+    let mut http = aws.http();
+    http.start("collect", "a", "null");
+    aws.quiesce();
+
+    // A short while: nobody notices.
+    proxy.follow(for_some(3, fate));
+    http.raise("a", "Item", r#""in between""#);
+    aws.quiesce();
+    proxy.follow(for_some(3, fate));
+    http.start("collect", "c", "null");
+    aws.quiesce();
+
+    // Longer than an invocation lasts, and in the middle of an activity.
+    http.start("runs_slow", "busy", "1500");
+    proxy.follow(Plan::by(move |_| fate));
+    std::thread::scope(|scope| {
+        for (method, path, body) in [
+            ("POST", "/api/orchestrators/collect/b", Some("null")),
+            ("POST", "/api/orchestrators/a/raise/Item", Some(r#""while there was trouble""#)),
+            ("GET", "/api/orchestrators/a/status", None),
+        ] {
+            let mut http = aws.http();
+            scope.spawn(move || {
+                let answer = http.request(method, path, body).unwrap_or_else(|e| panic!("{method} {path} has no answer: {e}"));
+                assert_eq!(answer.code, 503, "{method} {path}: {answer:?}");
+                assert!(answer.head.to_ascii_lowercase().contains("\nretry-after: "), "{answer:?}");
+            });
+        }
+    });
+
+    // What was refused was not done, not even by half; what was under way goes on.
+    proxy.follow(Plan::none());
+    assert_eq!(http.get("/api/orchestrators/b/status").code, 404);
+    http.start("collect", "b", "null");
+    for item in [r#""afterwards""#, r#""""#] {
+        http.raise("a", "Item", item);
+    }
+    assert_eq!(output_of(&mut http, "a"), json!(["in between", "afterwards"]));
+    assert_eq!(output_of(&mut http, "busy"), 1500);
 }
 
 #[test]

@@ -5,18 +5,19 @@ mod hosts;
 mod support;
 
 use hosts::azure::Azure;
-use support::{Folder, sdk, template, workload_azure};
+use support::sdk::{Server, javascript, python};
+use support::{Folder, template, workload_azure};
 
 #[test]
 fn the_python_client_of_durable_functions_can_do_all_that_it_offers() {
     let data = Folder::new();
-    sdk::python(&data.serve(template()).address.to_string(), "TestHubName");
+    python(&Server::local(&data.serve(template()).address.to_string()));
 }
 
 #[test]
 fn the_javascript_client_of_durable_functions_can_do_all_that_it_offers() {
     let data = Folder::new();
-    sdk::javascript(&data.serve(template()).address.to_string(), "TestHubName");
+    javascript(&Server::local(&data.serve(template()).address.to_string()));
 }
 
 /// On somebody's own machine, as `func start` runs it: no key is asked for.
@@ -29,11 +30,11 @@ fn without_keys() -> (Azure, String) {
 #[test]
 fn the_python_client_can_do_the_same_behind_a_functions_host() {
     let (azure, server) = without_keys();
-    sdk::python(&server, &azure.hub);
+    python(&Server { hub: &azure.hub, ..Server::local(&server) });
 }
 
 #[test]
 fn the_javascript_client_can_do_the_same_behind_a_functions_host() {
     let (azure, server) = without_keys();
-    sdk::javascript(&server, &azure.hub);
+    javascript(&Server { hub: &azure.hub, ..Server::local(&server) });
 }

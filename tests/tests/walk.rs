@@ -1,101 +1,43 @@
-//! The walk of README.md, literally: its commands are read out of it and run by a shell, against a real server.
+//! The walk of README.md, literally, and the other commands that it tells to type.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "test code")]
 
 mod support;
 
-use std::process::Command;
-
 use serde_json::{Value, json};
+use support::readme::{OUTPUT, readme, run, walk};
 use support::{Folder, Http, PATIENCE, Server, template, wait_for};
-
-/// What the walk's event comes to.
-const OUTPUT: &str = r#"Processed: Resumed! Received: {"approved":true}"#;
 
 /// The query that Durable Functions puts behind every link.
 const LITERAL_QUERY: &str = "?taskHub=TestHubName&connection=AzureWebJobsStorage&code=YOUR_CODE";
 
-/// The curl commands between the markers, in order; a command may go on in the next line.
-fn commands_of_the_readme() -> Vec<String> {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).expect("README.md can be read");
-    let block = readme.split_once("<!-- walk:begin -->").and_then(|(_, rest)| rest.split_once("<!-- walk:end -->"));
-    let (block, _) = block.expect("README.md has the walk between `<!-- walk:begin -->` and `<!-- walk:end -->`");
-    let joined = block.replace("\\\n", " ");
-    joined.lines().map(str::trim).filter(|line| line.starts_with("curl ")).map(str::to_owned).collect()
-}
-
-/// Runs a command as it stands, but for the server's address and the instance; gives the code and the body.
-fn run(command: &str, server: &Server, instance: &str) -> (u16, String) {
-    let command = command.replace("localhost:7071", &server.address.to_string()).replace("INSTANCE_ID", instance);
-    let command = command.replacen("curl ", r"curl --silent --show-error --write-out '\n%{http_code}' ", 1);
-    let run = Command::new("sh").args(["-c", &command]).output().expect("a shell can be run");
-    assert_ne!(run.status.code(), Some(127), "the walk needs curl: install it (for example `apt-get install curl`)");
-    assert!(run.status.success(), "{command}\n{}", String::from_utf8_lossy(&run.stderr));
-    let text = String::from_utf8(run.stdout).unwrap();
-    let (body, code) = text.rsplit_once('\n').unwrap();
-    (code.parse().unwrap(), body.to_owned())
-}
-
-/// The same, until the code is this one: an orchestrator takes a moment.
-fn run_until(code: u16, command: &str, server: &Server, instance: &str, is: impl Fn(&Value) -> bool) -> Value {
-    wait_for(&format!("{code} from {command}"), PATIENCE, || {
-        let (got, body) = run(command, server, instance);
-        let body: Value = serde_json::from_str(&body).unwrap_or_else(|e| panic!("no JSON ({e}): {body}"));
-        (got == code && is(&body)).then_some(body)
-    })
-}
-
-/// The four steps; between two of them the server may be replaced by another one.
-fn walk(folder: &Folder, between: impl Fn(&Folder, Server) -> Server) {
-    let commands = commands_of_the_readme();
-    let [start, status, raise, status_again] = commands.as_slice() else { panic!("the walk has four commands, these are {commands:#?}") };
-    let server = folder.serve(template());
-    let (code, started) = run(start, &server, "INSTANCE_ID");
-    assert_eq!(code, 202, "{started}");
-    let started: Value = serde_json::from_str(&started).unwrap();
-    let id = started["id"].as_str().expect("the answer names the instance");
-    let base = format!("http://{}/runtime/webhooks/durabletask/instances/{id}", server.address);
-    let common = "taskHub=TestHubName&connection=AzureWebJobsStorage";
-    assert_eq!(started["statusQueryGetUri"], format!("{base}?{common}"));
-    assert_eq!(started["sendEventPostUri"], format!("{base}/raiseEvent/{{eventName}}?{common}"));
-    assert_eq!(started["terminatePostUri"], format!("{base}/terminate?reason={{text}}&{common}"));
-
-    let server = between(folder, server);
-    let shown = run_until(202, status, &server, id, |shown| shown["runtimeStatus"] == "Running");
-    assert_eq!(shown["name"], "base_orchestrator");
-    assert_eq!(shown["instanceId"], id);
-    assert_eq!(shown["input"], json!({"message": "Hello", "wait_event_name": "WakeUp"}));
-    assert_eq!((&shown["output"], &shown["customStatus"]), (&Value::Null, &Value::Null));
-
-    let server = between(folder, server);
-    let (code, raised) = run(raise, &server, id);
-    assert_eq!(code, 202, "{raised}");
-    assert_eq!(serde_json::from_str::<Value>(&raised).unwrap(), json!({"status": "event_raised", "instance_id": id, "event": "WakeUp"}));
-
-    let server = between(folder, server);
-    let shown = run_until(200, status_again, &server, id, |_| true);
-    assert_eq!(shown["runtimeStatus"], "Completed");
-    assert_eq!(shown["output"], json!({"status": "completed", "final_result": OUTPUT}));
-}
-
 #[test]
 fn the_commands_of_the_readme_work_as_they_stand() {
-    walk(&Folder::new(), |_, server| server);
+    let folder = Folder::new();
+    let server = folder.serve(template());
+    walk(server.address, || server.address);
 }
 
-#[test]
-fn the_walk_survives_a_kill_between_every_two_steps() {
-    walk(&Folder::new(), |folder, server| {
-        server.kill();
-        folder.serve(template())
+/// The walk, with a server that ends between every two steps, and another one in its place.
+fn walk_over(end: impl Fn(Server)) {
+    let folder = Folder::new();
+    let mut server = Some(folder.serve(template()));
+    let first = server.as_ref().unwrap().address;
+    walk(first, || {
+        end(server.take().unwrap());
+        server.insert(folder.serve(template())).address
     });
 }
 
 #[test]
+fn the_walk_survives_a_kill_between_every_two_steps() {
+    walk_over(Server::kill);
+}
+
+#[test]
 fn the_walk_survives_an_orderly_restart_between_every_two_steps() {
-    walk(&Folder::new(), |folder, server| {
+    walk_over(|server| {
         let (status, _) = server.terminate();
         assert!(status.success(), "{status}");
-        folder.serve(template())
     });
 }
 
@@ -159,7 +101,7 @@ fn the_walk_works_with_the_query_that_people_have_in_their_scripts() {
 
 /// The examples of the README's HTTP part: what a row says, and its command.
 fn examples_of_the_readme() -> Vec<(String, String)> {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).expect("README.md can be read");
+    let readme = readme();
     let part = readme.split_once("\n## HTTP\n").and_then(|(_, rest)| rest.split_once("\n## ")).expect("README.md has a part `## HTTP`").0;
     let example = |line: &str| {
         let (what, rest) = line.strip_prefix("| ")?.split_once(" | `curl ")?;
@@ -187,18 +129,18 @@ fn every_example_of_the_readmes_http_part_does_what_it_says() {
         let name = if command.contains("timeout=") { "standing_intent_orchestrator" } else { "base_orchestrator" };
         let command = command.replace("$A", "http://localhost:7071/api/orchestrators").replace("$M", "http://localhost:7071/runtime/webhooks/durabletask");
         let command = command.replace("NAME", name);
-        let (code, body) = run(&command, &server, if command.contains("/rewind") { "failed" } else { "asleep" });
+        let (code, body) = run(&command, server.address, if command.contains("/rewind") { "failed" } else { "asleep" });
         // The management API acknowledges with nothing but the code.
         let body: Value = serde_json::from_str(if body.is_empty() { "null" } else { &body }).unwrap_or_else(|e| panic!("{what}: no JSON ({e}): {body}"));
         match what.as_str() {
             "the output in the answer" => assert_eq!((code, &body["runtimeStatus"]), (200, &json!("Failed"))),
             "to send a start again, safely" => {
-                let (_, again) = run(&command, &server, "asleep");
+                let (_, again) = run(&command, server.address, "asleep");
                 assert_eq!(code, 202);
                 assert_eq!(serde_json::from_str::<Value>(&again).unwrap()["id"], body["id"], "the same key, one instance");
             }
             "to send an event again, safely" => {
-                assert_eq!(run(&command, &server, "asleep").0, 202);
+                assert_eq!(run(&command, server.address, "asleep").0, 202);
                 let raised = |history: Value| history.as_array().unwrap().iter().filter(|event| event["Name"] == "Go").count();
                 wait_for("the event in the history", PATIENCE, || (raised(http.history("asleep")) > 0).then_some(()));
                 assert_eq!((code, raised(http.history("asleep"))), (202, 1), "one event");

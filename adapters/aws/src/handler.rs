@@ -24,7 +24,7 @@ use crate::alarms::in_place_until;
 use crate::event::{Event, Record, Seen, UnknownEvent};
 use crate::host::{Host, Parts};
 use crate::http::{self, HttpEvent};
-use crate::invocation::{Done, Invocation};
+use crate::invocation::{Done, Invocation, limit_of};
 use crate::metrics;
 use crate::settings::Access;
 use crate::store::{DynamoStore, Peeked};
@@ -138,7 +138,7 @@ impl Handler {
     /// [`HandlerError`]: the event was not done, and may be sent again.
     pub async fn handle(&self, event: Value, context: Context) -> Result<Handled, HandlerError> {
         let event = Event::read(event).inspect_err(|unknown| tracing::error!("{unknown}"))?;
-        let limit = Timestamp::from(context.deadline());
+        let limit = limit_of(Timestamp::from(context.deadline()), SystemClock.now());
         if let Event::Http(event) = event {
             return self.http(HttpEvent::new(event), context, limit).await;
         }

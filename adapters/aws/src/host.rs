@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use durable::App;
 use durable::event_url::EventUrls;
 use durable::ports::FirstTurn;

@@ -3,7 +3,9 @@
 //! Paths of an API Gateway begin with its stage, or with the base path of its custom domain: that is taken off, and every link carries it.
 //! Must never: panic on what somebody sent, or answer more than the platform carries.
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,7 +13,7 @@ use axum::body::Body as AxumBody;
 use axum::extract::OriginalUri;
 use axum::http::{Request, Response, StatusCode, Uri, header};
 use lambda_http::request::LambdaRequest;
-use lambda_http::{Adapter, Body, LambdaEvent, Service, service_fn};
+use lambda_http::{Adapter, Body, IntoResponse, LambdaEvent, Service, service_fn};
 use lambda_runtime::Context;
 use serde_json::Value;
 use tower::ServiceExt;
@@ -101,7 +103,7 @@ impl HttpEvent {
         let prefix = self.prefix;
         let respond = move |request: lambda_http::Request| {
             let response = respond(router.clone(), request, prefix.clone(), within);
-            async move { Ok::<_, std::convert::Infallible>(response.await) }
+            async move { Ok::<_, std::convert::Infallible>(AsItIs(response.await)) }
         };
         let event = serde_json::from_value::<LambdaRequest>(self.event);
         let Ok(request) = event else { return plain(StatusCode::BAD_REQUEST, "This request cannot be read.") };
@@ -112,6 +114,15 @@ impl HttpEvent {
             Ok(response) => serde_json::to_value(&response).unwrap_or_else(|_| plain(StatusCode::INTERNAL_SERVER_ERROR, "The response cannot be written.")),
             Err(never) => match never {},
         }
+    }
+}
+
+/// A response whose body is what it should be. (The conversion of others knows all character sets of the world.)
+struct AsItIs(Response<Body>);
+
+impl IntoResponse for AsItIs {
+    fn into_response(self) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
+        Box::pin(std::future::ready(self.0))
     }
 }
 

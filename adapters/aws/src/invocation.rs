@@ -24,6 +24,15 @@ const KEPT: Duration = Duration::from_secs(3);
 /// How often turns are looked at that may never come back.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// What is told as an invocation's end and is earlier than this is its length.
+const LONGEST_LENGTH: Timestamp = Timestamp(86_400 * 1_000_000);
+
+/// When the platform ends an invocation. `cargo lambda watch` says how long it may take where Lambda says until when: that would be in 1970.
+#[must_use]
+pub fn limit_of(told: Timestamp, now: Timestamp) -> Timestamp {
+    if told < LONGEST_LENGTH { now.after(Timestamp(0).until(told)) } else { told }
+}
+
 /// An engine for as long as one invocation.
 pub struct Invocation {
     host: Arc<Host>,
@@ -199,5 +208,18 @@ impl Drop for Invocation {
         if self.turns.is_some() {
             drop(self.engine.replace_shard(0));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invocation_ends_when_the_platform_says_or_after_the_time_that_it_says() {
+        let now = Timestamp(1_800_000_000_000_000);
+        let soon = now.after(Duration::from_secs(60));
+        assert_eq!(limit_of(soon, now), soon);
+        assert_eq!(limit_of(Timestamp(600_000_000), now), now.after(Duration::from_secs(600)));
     }
 }

@@ -31,6 +31,7 @@ mod event;
 mod handler;
 mod host;
 mod http;
+mod http_client;
 mod invocation;
 mod invoker;
 mod metrics;
@@ -41,6 +42,8 @@ mod work;
 
 use durable::App;
 
+pub use clients::ClientsError;
+pub use http_client::http_client;
 pub use settings::{Access, Secret, Settings, SettingsError, Timers};
 
 /// A function that cannot be begun, or broke off.
@@ -50,6 +53,9 @@ pub enum AwsError {
     /// The environment does not say what it must.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The environment lacks what the SDK needs.
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
     /// No task hub can have the name that was said.
     #[error("DURABLE_TASK_HUB: {0}")]
     Hub(#[from] store::BadHub),
@@ -76,7 +82,7 @@ pub fn serve(app: App) -> Result<(), AwsError> {
     // Activities, and the SDK's own work, go on while the main thread serves the platform's API.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
-        let parts = host::Parts::new(app, settings, clients::config().await)?;
+        let parts = host::Parts::new(app, settings, clients::config()?)?;
         let handler = handler::Handler::new(parts);
         runtime::run(handler).await.map_err(|e| AwsError::Platform(e.to_string()))
     })

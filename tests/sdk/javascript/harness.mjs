@@ -9,7 +9,11 @@ import { pathToFileURL } from "node:url";
 export const HUB = process.env.TASK_HUB ?? "TestHubName";
 export const BASE = "base_orchestrator";
 export const INTENT = "standing_intent_orchestrator";
-const QUERY = `taskHub=${HUB}&connection=AzureWebJobsStorage`;
+// The key that the server asks for, if it does: it then stands in the links too.
+const KEY = process.env.SDK_KEY;
+const QUERY = `taskHub=${HUB}&connection=AzureWebJobsStorage${KEY ? `&code=${KEY}` : ""}`;
+const CODE = `code=${KEY ?? "none"}`;
+const HEADERS = KEY ? { "x-functions-key": KEY } : {};
 const PATIENCE = 30_000;
 
 // The packages stand where the runner has put them.
@@ -55,7 +59,7 @@ export class Server {
 
     /** Code, headers and JSON (or undefined) of a plain request below the management path. */
     async request(method, path, body, headers = {}) {
-        const answer = await fetch(`${this.base}/${path}`, { method, body, headers });
+        const answer = await fetch(`${this.base}/${path}`, { method, body, headers: { ...HEADERS, ...headers } });
         const text = await answer.text();
         return { code: answer.status, headers: answer.headers, json: text === "" ? undefined : JSON.parse(text) };
     }
@@ -94,18 +98,23 @@ export class Server {
             taskHubName: HUB,
             connectionName: "AzureWebJobsStorage",
             creationUrls: {
-                createNewInstancePostUri: `${template}?code=none`,
-                createAndWaitOnNewInstancePostUri: `${template}?timeout={timeoutInSeconds}&pollingInterval={intervalInSeconds}&code=none`,
+                createNewInstancePostUri: `${template}?${CODE}`,
+                createAndWaitOnNewInstancePostUri: `${template}?timeout={timeoutInSeconds}&pollingInterval={intervalInSeconds}&${CODE}`,
             },
             managementUrls: this.urls,
             baseUrl: this.base,
-            requiredQueryStringParameters: "code=none",
+            requiredQueryStringParameters: CODE,
             ...(rpc === undefined ? {} : { rpcBaseUrl: this.below + rpc }),
         };
         // Without this name the client leads its links to a fixed port of this machine.
         process.env.WEBSITE_HOSTNAME = this.address;
         const input = df.input.durableClient();
-        return df.getClient({ options: { extraInputs: [input] }, extraInputs: new Map([[input, data]]) });
+        const client = df.getClient({ options: { extraInputs: [input] }, extraInputs: new Map([[input, data]]) });
+        if (rpc !== undefined) {
+            // To its RPC endpoint the client sends no key, since a host takes none there: a header has to. Without such an endpoint its URLs carry the key.
+            Object.assign(client.axiosInstance.defaults.headers.common, HEADERS);
+        }
+        return client;
     }
 }
 

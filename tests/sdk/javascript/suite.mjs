@@ -1,7 +1,7 @@
 // The JavaScript client of Durable Functions against a server: every call that concerns orchestrations, with and without an RPC endpoint.
 //
-// Usage: node suite.mjs ADDRESS:PORT[/PATH]. TASK_HUB names the hub, if it is not the usual one. Ends with code 1 at the first thing that is
-// wrong, and says what it is.
+// Usage: node suite.mjs ADDRESS:PORT[/PATH]. TASK_HUB names the hub, if it is not the usual one; SDK_KEY is the key, where a server asks for one.
+// Ends with code 1 at the first thing that is wrong, and says what it is.
 
 import { randomUUID } from "node:crypto";
 

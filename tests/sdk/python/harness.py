@@ -10,9 +10,14 @@ import time
 
 import aiohttp
 import azure.durable_functions as df
+from azure.durable_functions.models.utils import http_utils
 
 HUB = os.environ.get("TASK_HUB", "TestHubName")
-QUERY = f"taskHub={HUB}&connection=AzureWebJobsStorage"
+# The key that the server asks for, if it does: it then stands in the links too.
+KEY = os.environ.get("SDK_KEY")
+QUERY = f"taskHub={HUB}&connection=AzureWebJobsStorage" + (f"&code={KEY}" if KEY else "")
+CODE = f"code={KEY or 'none'}"
+HEADERS = {"x-functions-key": KEY} if KEY else {}
 BASE = "base_orchestrator"
 INTENT = "standing_intent_orchestrator"
 PATIENCE = 30.0
@@ -63,7 +68,7 @@ class Server:
     async def request(self, method, path, body=None, headers=None):
         """Code, headers and JSON (or None) of a plain request below the management path."""
         async with aiohttp.ClientSession() as session:
-            async with session.request(method, f"{self.base}/{path}", json=body, headers=headers) as answer:
+            async with session.request(method, f"{self.base}/{path}", json=body, headers={**HEADERS, **(headers or {})}) as answer:
                 text = await answer.text()
                 return answer.status, answer.headers, json.loads(text) if text else None
 
@@ -92,19 +97,24 @@ class Server:
         same("the links of a start", payload, expected)
         self.urls = payload
 
+    async def take_key(self):
+        """To its RPC endpoint the client sends no key, since a host takes none there: its session has to."""
+        if KEY:
+            (await http_utils._get_session()).headers.update(HEADERS)
+
     def client(self, rpc):
         """A client with the binding that a host hands to a worker; `rpc` is the path of the RPC endpoint, or None."""
         binding = {
             "taskHubName": HUB,
             "connectionName": "AzureWebJobsStorage",
             "creationUrls": {
-                "createNewInstancePostUri": f"{self.base}/orchestrators/{{functionName}}[/{{instanceId}}]?code=none",
+                "createNewInstancePostUri": f"{self.base}/orchestrators/{{functionName}}[/{{instanceId}}]?{CODE}",
                 "createAndWaitOnNewInstancePostUri": f"{self.base}/orchestrators/{{functionName}}[/{{instanceId}}]"
-                "?timeout={timeoutInSeconds}&pollingInterval={intervalInSeconds}&code=none",
+                f"?timeout={{timeoutInSeconds}}&pollingInterval={{intervalInSeconds}}&{CODE}",
             },
             "managementUrls": self.urls,
             "baseUrl": self.base,
-            "requiredQueryStringParameters": "code=none",
+            "requiredQueryStringParameters": CODE,
         }
         if rpc is not None:
             binding["rpcBaseUrl"] = self.below + rpc

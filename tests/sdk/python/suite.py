@@ -1,6 +1,7 @@
 """The Python client of Durable Functions against a server: every call that concerns orchestrations.
 
-Usage: suite.py ADDRESS:PORT[/PATH]. TASK_HUB names the hub, if it is not the usual one. Ends with code 1 at the first thing that is wrong, and says what it is.
+Usage: suite.py ADDRESS:PORT[/PATH]. TASK_HUB names the hub, if it is not the usual one; SDK_KEY is the key, where a server asks for one.
+Ends with code 1 at the first thing that is wrong, and says what it is.
 """
 
 import asyncio
@@ -347,6 +348,7 @@ async def main(address):
     server = Server(address)
     try:
         await server.learn_urls()
+        await server.take_key()
         same("the query of the links", server.urls["statusQueryGetUri"].split("?")[1], QUERY)
         for rpc in ("/durabletask/", "/runtime/webhooks/durabletask/"):
             client = server.client(rpc)

@@ -2,6 +2,7 @@
 //!
 //! Must never: talk to anything but loopback, or leave a process behind.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -53,6 +54,11 @@ impl Aws {
         Self { cloud, webhook, folder }
     }
 
+    /// Where the function's URL listens.
+    pub fn address(&self) -> SocketAddr {
+        self.cloud.url().strip_prefix("http://").and_then(|address| address.parse().ok()).expect("an address")
+    }
+
     /// Runs a future on the driver's runtime.
     pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
         Local::get().run(future)
@@ -77,8 +83,7 @@ impl Aws {
 
 impl Host for Aws {
     fn http(&self) -> Http {
-        let address = self.cloud.url().strip_prefix("http://").and_then(|address| address.parse().ok()).expect("an address");
-        Http::new(address).with_key(KEY)
+        Http::new(self.address()).with_key(KEY)
     }
 
     fn webhook(&self) -> &Webhook {

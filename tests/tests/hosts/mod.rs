@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Http, PATIENCE, Webhook, output_of, wait_for, wait_until, wait_where};
+use crate::support::{Http, PATIENCE, Push, Webhook, output_of, wait_for, wait_until, wait_where};
 
 /// A host that runs the workload's orchestrators.
 pub trait Host: Sync {
@@ -42,6 +42,7 @@ macro_rules! stories {
             a_status_is_found_by_every_link_of_the_start
             an_intent_is_approved
             an_intent_is_rejected
+            an_intent_is_approved_by_the_signed_url_of_its_question
             an_intent_expires_by_its_timer
             a_timer_of_some_seconds_rings
             a_fan_out_of_fifty_comes_together
@@ -91,8 +92,7 @@ pub fn a_status_is_found_by_every_link_of_the_start(host: &impl Host) {
     let started = http.start("base_orchestrator", "links", "null").json();
     for (name, code) in [("statusQueryGetUri", 202), ("suspendPostUri", 202), ("resumePostUri", 202), ("terminatePostUri", 202)] {
         let link = started[name].as_str().unwrap_or_else(|| panic!("no {name} in {started}"));
-        let (_, path) = link.split_once("://").and_then(|(_, rest)| rest.split_once('/')).unwrap_or_else(|| panic!("{link} is no URL"));
-        let path = format!("/{}", path.replace("{text}", "because"));
+        let path = path_of(link).replace("{text}", "because");
         let method = if name.contains("Get") { "GET" } else { "POST" };
         let answer = http.request(method, &path, None).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(answer.code, code, "{name}: {answer:?}");
@@ -105,30 +105,64 @@ pub fn a_status_is_found_by_every_link_of_the_start(host: &impl Host) {
     assert_eq!(wait_until(&mut http, "links", "Terminated")["output"], "because");
 }
 
-/// Starts an intent in a chat, and waits until it has asked.
-fn intent(host: &impl Host, id: &str, hours: f64) {
+/// What of a URL stands behind its authority.
+fn path_of(url: &str) -> String {
+    let (_, path) = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).unwrap_or_else(|| panic!("{url} is no URL"));
+    format!("/{path}")
+}
+
+/// Starts an intent in a chat, and gives the question that is asked there.
+fn intent(host: &impl Host, id: &str, hours: f64) -> Push {
     let intent = json!({ "message": "Book the room", "approval_timeout_hours": hours, "platform": "teams", "thread_id": id });
     host.http().start("standing_intent_orchestrator", id, &intent.to_string());
-    host.webhook().wait(id, 1);
+    host.webhook().wait(id, 1).remove(0)
+}
+
+/// Presses one of the question's buttons: their data say which event is raised for whom.
+fn press(host: &impl Host, question: &Push, button: usize) {
+    let data = &question.body["adaptive_card"]["actions"][button]["data"];
+    let text = |name: &str| data[name].as_str().unwrap_or_else(|| panic!("no {name} in {question:?}"));
+    host.http().raise(text("instance_id"), text("event_name"), &data.to_string());
+}
+
+/// The outcome, as it is told in the chat.
+fn news(host: &impl Host, id: &str) -> String {
+    host.webhook().wait(id, 2)[1].body["text"].as_str().expect("a text").to_owned()
 }
 
 pub fn an_intent_is_approved(host: &impl Host) {
-    intent(host, "intent-yes", 24.0);
-    host.http().raise("intent-yes", "UserApproval", r#"{"approved": true}"#);
+    let question = intent(host, "intent-yes", 24.0);
+    press(host, &question, 0);
     assert_eq!(output_of(&mut host.http(), "intent-yes"), json!({"status": "approved", "approved": true}));
-    assert_eq!(host.webhook().wait("intent-yes", 2)[1].body["text"], "Approved: Book the room");
+    assert_eq!(news(host, "intent-yes"), "Approved: Book the room");
 }
 
 pub fn an_intent_is_rejected(host: &impl Host) {
-    intent(host, "intent-no", 24.0);
-    host.http().raise("intent-no", "UserApproval", r#"{"approved": false}"#);
+    let question = intent(host, "intent-no", 24.0);
+    press(host, &question, 1);
     assert_eq!(output_of(&mut host.http(), "intent-no"), json!({"status": "rejected", "approved": false}));
+    assert_eq!(news(host, "intent-no"), "Rejected: Book the room");
+}
+
+/// Whoever has the URL that comes with the question needs no key.
+pub fn an_intent_is_approved_by_the_signed_url_of_its_question(host: &impl Host) {
+    let question = intent(host, "intent-signed", 24.0);
+    let path = path_of(question.body["metadata"]["event_url"].as_str().unwrap_or_else(|| panic!("no URL in {question:?}")));
+    let mut outside = host.http().without_key();
+    assert_eq!(outside.get(&path).code, 405, "mail scanners open links");
+    assert_eq!(outside.post(&path.replace("sig=", "sig=A"), "true").code, 403);
+    assert_eq!(outside.post(&path, r#"{"approved": true}"#).code, 202);
+    assert_eq!(output_of(&mut host.http(), "intent-signed"), json!({"status": "approved", "approved": true}));
+    // One URL is one event: used again, it is answered alike and changes nothing.
+    assert_eq!(outside.post(&path, "false").code, 202);
+    assert_eq!(host.http().status("intent-signed")["output"]["status"], "approved");
 }
 
 /// The wait is long enough to be a real timer on every host.
 pub fn an_intent_expires_by_its_timer(host: &impl Host) {
     intent(host, "intent-late", 14.0 / 3600.0);
     assert_eq!(output_of(&mut host.http(), "intent-late")["status"], "timeout");
+    assert_eq!(news(host, "intent-late"), "Expired without an answer: Book the room");
 }
 
 pub fn a_timer_of_some_seconds_rings(host: &impl Host) {
@@ -229,8 +263,7 @@ pub fn a_signed_url_raises_its_event_once(host: &impl Host) {
     let mut http = host.http();
     http.start("collect", "signed", "null");
     let made = http.request("POST", "/api/orchestrators/signed/event-url/Item?validFor=600", None).expect("an answer").expect(200).json();
-    let url = made["url"].as_str().expect("a URL").to_owned();
-    let path = format!("/{}", url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).expect("a path").1);
+    let path = path_of(made["url"].as_str().expect("a URL"));
     assert_eq!(http.post(&path.replace("sig=", "sig=A"), r#""x""#).code, 403);
     for _ in 0..2 {
         assert_eq!(http.without_key().post(&path, r#""mine""#).code, 202);

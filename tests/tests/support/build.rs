@@ -32,6 +32,13 @@ pub fn workload_lambda() -> &'static PathBuf {
     PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "workload_lambda"]))
 }
 
+/// The local driver of the AWS host. The suites are named beside it so that it is linked from what they have compiled already.
+pub fn aws_driver() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let what = ["-p", "durable-tests", "--example", "workload_lambda", "-p", "durable-aws-dev", "--bin", "durable-aws-dev"];
+    PROGRAM.get_or_init(|| build(&what))
+}
+
 /// The same work as a custom handler of Azure Functions.
 pub fn workload_azure() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -48,11 +55,7 @@ fn build(what: &[&str]) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.arg("build").args(what).arg("--message-format=json").current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    // What cargo tells the tests of their own package would make it build some packages again and again.
-    let of_tests = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"].iter().any(|known| name.starts_with(known));
-    for (name, _) in std::env::vars().filter(|(name, _)| of_tests(name)) {
-        command.env_remove(name);
-    }
+    forget_this_package(&mut command);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
@@ -63,4 +66,12 @@ fn build(what: &[&str]) -> PathBuf {
     let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let program = messages.find_map(|message| (message["target"]["name"] == name).then(|| message["executable"].as_str().map(PathBuf::from))?);
     program.unwrap_or_else(|| panic!("cargo names no program {name}"))
+}
+
+/// What cargo tells the tests of their own package would make it build some packages again and again.
+pub fn forget_this_package(command: &mut Command) {
+    let of_tests = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"].iter().any(|known| name.starts_with(known));
+    for (name, _) in std::env::vars().filter(|(name, _)| of_tests(name)) {
+        command.env_remove(name);
+    }
 }

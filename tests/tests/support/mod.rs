@@ -3,10 +3,12 @@
 //! Must never: end a process that it did not start, or wait for a time where it can wait for a condition.
 #![allow(dead_code, unused_imports, reason = "each suite uses a part of it")]
 
+mod bootstrap;
 mod build;
 mod http;
 mod process;
 mod random;
+pub mod readme;
 pub mod sdk;
 mod server;
 mod webhook;
@@ -15,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub use build::{custom_handler, misbehaving, template, workload, workload_azure, workload_lambda};
+pub use bootstrap::{bootstrap, release_workload};
+pub use build::{aws_driver, custom_handler, misbehaving, template, workload, workload_azure, workload_lambda};
 pub use http::{Answer, Http};
 pub use process::{asleep, processor_ticks, switches, switches_since};
 pub use random::Random;

@@ -38,7 +38,7 @@ impl Folder {
     pub fn launch(&self, program: &Path) -> Launch<'_> {
         let mut command = Command::new(program);
         command.args(["--listen", "127.0.0.1:0", "--data"]).arg(self.data());
-        command.env_remove("WEBHOOK_SERVICE_URL").env("RUST_LOG", "warn");
+        command.env_remove("WEBHOOK_SERVICE_URL").env("DURABLE_LOG", "warn");
         Launch { folder: self, command }
     }
 

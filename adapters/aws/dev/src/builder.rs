@@ -211,6 +211,15 @@ impl Builder {
         self
     }
 
+    /// How long the stream's mapping gathers records. Call it behind [`Self::stream`].
+    #[must_use]
+    pub fn window(mut self, window: Duration) -> Self {
+        if let Some((_, mapping)) = &mut self.stream {
+            mapping.window = window;
+        }
+        self
+    }
+
     /// The state machine's definition.
     #[must_use]
     pub fn definition(mut self, file: impl Into<PathBuf>) -> Self {

@@ -178,7 +178,8 @@ fn print(cloud: &Cloud, cli: &Cli) {
     if cli.watch.is_some() {
         println!("\n`cargo lambda watch` must have been started with:");
         let shared = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"];
-        for (name, value) in cloud.environment().iter().filter(|(name, _)| name.starts_with("AWS_ENDPOINT_URL") || shared.contains(&name.as_str())) {
+        let told = |name: &str| ["AWS_ENDPOINT_URL", "DURABLE_"].iter().any(|begin| name.starts_with(begin)) || shared.contains(&name);
+        for (name, value) in cloud.environment().iter().filter(|(name, _)| told(name)) {
             println!("export {name}={value}");
         }
     }

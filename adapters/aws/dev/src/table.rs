@@ -1,8 +1,7 @@
 //! The table of the AWS host in DynamoDB Local, for people who have none yet. Must never: change a table that is there.
 
-use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use aws_sdk_dynamodb::error::DisplayErrorContext;
 
 /// Why there is no table.
@@ -20,12 +19,12 @@ pub struct NoTable {
 /// [`NoTable`] says what DynamoDB Local said.
 pub async fn create(endpoint: &str, table: &str) -> Result<(), NoTable> {
     let failed = |why: String| NoTable { table: table.to_owned(), endpoint: endpoint.to_owned(), why };
-    let config = aws_config::SdkConfig::builder()
+    let config = aws_types::SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .endpoint_url(endpoint)
         .region(Region::from_static(durable_aws_dev::REGION))
         .credentials_provider(SharedCredentialsProvider::new(Credentials::new("local", "local", None, None, "local")))
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .http_client(durable_aws::http_client().map_err(|e| failed(e.to_string()))?)
         .build();
     let client = Client::new(&config);
     let request = durable_aws::store::create_table(table).map_err(|e| failed(e.to_string()))?;

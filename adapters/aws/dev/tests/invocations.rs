@@ -23,7 +23,7 @@ fn client(cloud: &Cloud) -> Client {
         .region(Region::new("us-east-1"))
         .credentials_provider(Credentials::new("local", "local", None, None, "local"))
         .retry_config(aws_sdk_lambda::config::retry::RetryConfig::disabled())
-        .http_client(aws_smithy_http_client::Builder::new().build_http());
+        .http_client(durable_aws::http_client().unwrap());
     Client::from_conf(config.build())
 }
 

@@ -28,7 +28,7 @@ macro_rules! client {
                 .region($sdk::config::Region::new("us-east-1"))
                 .credentials_provider($sdk::config::Credentials::new("local", "local", None, None, "local"))
                 .retry_config($sdk::config::retry::RetryConfig::disabled())
-                .http_client(aws_smithy_http_client::Builder::new().build_http())
+                .http_client(durable_aws::http_client().unwrap())
                 .build(),
         )
     };

@@ -24,7 +24,7 @@ use super::attrs::{self, Attrs};
 use super::capacity::Operation;
 
 /// The first pause before a call is repeated; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(25);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// A call that did not do what it was asked to.
 #[derive(Debug)]

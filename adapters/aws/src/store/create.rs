@@ -7,10 +7,11 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
 use durable::Payload;
-use durable::ports::{Committed, Create, Created, ReusePolicy, StoreError, StoreResult};
+use durable::ports::{Committed, Create, Created, Loaded, ReusePolicy, StoreError, StoreResult};
+use durable_host::stores::pause_before;
 
 use super::attrs::{self, Attrs, binary, flag, number, text};
-use super::call::{Ask, Fail};
+use super::call::{Ask, FIRST_PAUSE, Fail};
 use super::capacity::Operation;
 use super::commit::{HEADER_IN_THE_ITEM, PAYLOAD_IN_THE_ITEM};
 use super::expr::Expr;
@@ -34,15 +35,31 @@ impl DynamoStore {
         if create.header.fault.is_some() {
             self.note_fault(&create.instance, &create.header).await?;
         }
-        let mut old: Option<Item> = None;
-        for _ in 0..TRIES {
+        let (mut old, mut tries): (Option<Item>, usize) = (None, 0);
+        let (mut unclear, mut pause, end) = (false, FIRST_PAUSE, self.end());
+        while tries < TRIES {
             let found = match self.put_new(&item, old.as_ref()).await {
                 Ok(put) => return Ok(Created::Created(self.stored(&pk, &create, put).await?)),
                 Err(Fail::Condition(found)) => found,
+                // Sent again: if the first one has landed, this one meets it.
+                Err(Fail::Unknown(error)) => {
+                    if !pause_before(&mut pause, end).await {
+                        return Err(error);
+                    }
+                    unclear = true;
+                    continue;
+                }
                 Err(other) => return Err(other.into()),
             };
+            tries += 1;
             old = found.map(Item::read).transpose()?;
             let Some(there) = &old else { continue };
+            if unclear
+                && there.incarnation == create.header.incarnation
+                && let Some(stored) = self.stored_before(&create).await?
+            {
+                return Ok(Created::Created(stored));
+            }
             if there.purging && there.incarnation == create.header.incarnation {
                 // The very same life, on its way out: what is left of it must not be taken for the new one's.
                 self.purge_to_the_end(&create.instance, there.incarnation).await?;
@@ -85,6 +102,13 @@ impl DynamoStore {
         let item = Item::read(put)?;
         let cleaned = self.clean(Operation::Create, pk, &item).await;
         Ok(Committed { token: self.token(&create.instance, item, create.header.fault.is_some(), cleaned), inbox: Vec::new() })
+    }
+
+    /// What stands there, if it still is what this start has written.
+    async fn stored_before(&self, create: &Create) -> StoreResult<Option<Committed>> {
+        let loaded = self.load_now(&create.instance, None).await?;
+        let mine = |loaded: &Loaded| loaded.header.incarnation == create.header.incarnation && loaded.header.commit_id == create.header.commit_id;
+        Ok(loaded.filter(mine).map(|loaded| Committed { token: loaded.token, inbox: loaded.inbox }))
     }
 
     /// The start is refused; this is who has the id.
