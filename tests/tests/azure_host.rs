@@ -22,7 +22,7 @@ use durable_tests::azurite::Azurite;
 use durable_tests::functions::{Options, State};
 use durable_tests::proxy::{Dialect, Fate, Plan, Proxy};
 use hosts::Host;
-use hosts::azure::Azure;
+use hosts::azure::{Azure, KEY};
 use serde_json::{Value, json};
 use support::{Http, PATIENCE, output_of, wait_for, wait_until, wait_where, workload_azure};
 
@@ -162,6 +162,42 @@ fn an_event_with_a_live_host_is_taken_at_once() {
 }
 
 #[test]
+fn links_carry_the_code_that_the_caller_sent_and_open_with_it() {
+    let azure = azure(|options| options);
+    let mut http = azure.http().without_key();
+    let path = "/api/orchestrators/base_orchestrator";
+    assert_eq!(http.post(path, "{}").code, 401);
+    let started = http.post(&format!("{path}?code={KEY}"), "{}").expect(202).json();
+    let link = started["statusQueryGetUri"].as_str().unwrap();
+    let (_, below) = link.split_once(&azure.functions.address().to_string()).unwrap();
+    assert!(below.starts_with("/api/runtime/webhooks/durabletask/instances/") && below.ends_with(&format!("&code={KEY}")), "{link}");
+    assert!(matches!(http.get(below).code, 200 | 202));
+}
+
+#[test]
+fn the_function_that_is_open_to_everybody_leads_to_signed_events_alone() {
+    let azure = azure(|options| options);
+    azure.http().start("base_orchestrator", "a", "{}");
+    let mut http = azure.http().without_key();
+    for path in [
+        "/api/events/a/WakeUp",
+        "/api/events/../orchestrators/base_orchestrator",
+        "/api/events/%2e%2e/orchestrators/base_orchestrator",
+        "/api/events/..%2Forchestrators%2Fbase_orchestrator",
+        "/api/events/%2e%2e%2forchestrators/a/raise/WakeUp",
+        "/api/EVENTS//orchestrators/base_orchestrator",
+        "/api/events/a/raise/WakeUp",
+        "/api/events%2f..%2forchestrators/base_orchestrator",
+        "/work",
+        "/activities",
+    ] {
+        let answer = http.post(path, "{}");
+        assert!(matches!(answer.code, 400 | 401 | 403 | 404), "{path}: {answer:?}");
+    }
+    assert_eq!(azure.http().status("a")["runtimeStatus"], "Running", "nobody has woken it up");
+}
+
+#[test]
 fn the_hourly_function_makes_messages_of_far_alarms_that_are_due() {
     let azure = azure(|options| options);
     let mut http = azure.http();
@@ -295,6 +331,8 @@ fn messages_that_come_twice_late_or_from_nowhere_change_nothing() {
     assert_eq!(azure.functions.counts("work").failed, 0);
     let said = azure.functions.log();
     assert!(said.contains("none of this app's") && !said.contains("forged"), "{said}");
+    let of_calls = said.lines().filter(|line| line.contains("none of this app's") || line.contains("not wanted any more"));
+    assert!(of_calls.clone().count() >= 8 && of_calls.clone().all(|line| line.contains("invocation{id=")), "each says which invocation: {said}");
 }
 
 #[test]

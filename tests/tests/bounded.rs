@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use durable::header::RuntimeStatus;
+use durable::ids::MessageId;
 use durable::machine::HANDED_ON;
-use durable::{App, AppBuilder, Context, Error, Failure, InstanceId, activity, join_all, orchestrator};
+use durable::{App, AppBuilder, Context, Error, EventName, Failure, InstanceId, activity, join_all, orchestrator};
 use durable_tests::faulty::{Decision, Op, Plan};
 use durable_tests::sim::{Setup, Sim};
 use serde_json::json;
@@ -36,8 +37,15 @@ async fn leaves_one_behind(ctx: Context) -> Result<(), Error> {
     Ok(())
 }
 
+/// Waits for an event, an hour at most.
+#[orchestrator]
+async fn waits(ctx: Context) -> Result<(), Error> {
+    ctx.event(EventName::<u64>::new("Go")).timeout(S * 3600).await.map(drop)
+}
+
 fn app() -> AppBuilder {
-    App::builder().build_id("1").check_turns().activity(double).orchestrator(twice).orchestrator(many).orchestrator(leaves_one_behind)
+    let app = App::builder().build_id("1").check_turns().activity(double).orchestrator(twice).orchestrator(many);
+    app.orchestrator(leaves_one_behind).orchestrator(waits)
 }
 
 fn sim(setup: Setup) -> Sim {
@@ -147,4 +155,35 @@ fn an_activity_that_nobody_awaits_is_done_with_when_its_worker_has_ended_it() {
     let header = sim.header("a");
     assert_eq!((header.status, header.orphans.len(), header.has_work()), (RuntimeStatus::Completed, 0, false));
     sim.check_quiet();
+}
+
+#[test]
+fn an_alarm_is_taken_back_only_once_the_commit_has_landed_that_needs_it_no_more() {
+    let mut sim = sim(Setup { exclusive: false, delivers_atomically: false, ..Setup::default() });
+    sim.start("waits", "a", &json!(null));
+    sim.pass(S);
+    assert_eq!(sim.world.alarms().len(), 1);
+    sim.store.follow(Plan::by(|call| if call.op == Op::Commit { Decision::FailBefore } else { Decision::Pass }));
+    sim.raise(S, "a", "Go", &1, MessageId([1; 16]));
+    sim.pass(S * 5);
+    assert_eq!(sim.world.alarms().len(), 1, "the stored header still counts on it");
+    sim.store.follow(Plan::none());
+    sim.raise(S, "a", "Go", &1, MessageId([1; 16]));
+    sim.pass(S * 60);
+    assert_eq!((sim.header("a").status, sim.world.alarms().len()), (RuntimeStatus::Completed, 0));
+}
+
+#[test]
+fn what_is_taken_over_from_a_dead_driver_has_a_safety_net_of_its_own() {
+    let mut sim = sim(Setup { exclusive: false, delivers_atomically: false, ..Setup::default() });
+    sim.world.slow("double", S * 600);
+    sim.start("twice", "a", &4);
+    sim.pass(S);
+    sim.crash();
+    let of_the_dead = sim.world.covers().len();
+    let until = sim.header("a").claims[0].until;
+    sim.run_until(until.after(S * 30));
+    let header = sim.header("a");
+    assert!(header.claims[0].until > until, "it is taken over");
+    assert_eq!(sim.world.covers().len(), of_the_dead + 1);
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable::ids::Incarnation;
-use durable::ports::{Clock, StoreError, StoreResult};
+use durable::ports::{Clock, StoreError};
 use durable::{App, Engine, InstanceId};
 use durable_host::work::{self, BadWork, Look, Timer};
 use durable_host::{SystemClock, Verdict, verdict};
@@ -79,6 +79,9 @@ pub enum HandlerError {
     /// The storage around gave trouble.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It says what makes no sense, and would say so again: it is dropped.
+    #[error("a message is dropped: {0}")]
+    Bad(#[from] BadWork),
     /// The end of an attempt cannot be stored.
     #[error("instance `{0}` has as many messages as it may: the end of its activity cannot be stored")]
     NoRoom(InstanceId),
@@ -104,11 +107,16 @@ impl Handler {
             Work::Look(look) => self.look(look, again, look.revision > 0).await,
             Work::Timer(timer) => self.timer(timer, again).await,
             Work::Activity(attempt) => self.activity(attempt, message).await,
-            Work::Hour => self.hour().await.map(Ok),
+            Work::Hour => self.hour().await,
             Work::Faulted { after } => self.faulted(after.as_deref()).await,
         };
-        told?.unwrap_or_else(|bad| tracing::error!("a message is dropped: {bad}"));
-        Ok(())
+        match told {
+            Err(HandlerError::Bad(bad)) => {
+                tracing::error!("{}", HandlerError::Bad(bad));
+                Ok(())
+            }
+            told => told,
+        }
     }
 
     /// Moves far alarms, and looks after the poison queues.
@@ -124,57 +132,51 @@ impl Handler {
     }
 
     /// A new build tries what others could not run, page by page.
-    async fn faulted(&self, after: Option<&str>) -> Result<Result<(), BadWork>, HandlerError> {
-        let after = match after.map(work::instance).transpose() {
-            Ok(after) => after,
-            Err(bad) => return Ok(Err(bad)),
-        };
+    async fn faulted(&self, after: Option<&str>) -> Result<(), HandlerError> {
+        let after = after.map(work::instance).transpose()?;
         let page = self.store.faulted(after.as_ref()).await?;
-        let Some(last) = page.last() else { return Ok(Ok(())) };
+        let Some(last) = page.last() else { return Ok(()) };
         let next = Work::Faulted { after: Some(last.to_string()) };
         // All at once: one that takes long does not keep the others from being tried.
         join_all(page.iter().map(|instance| self.drive(instance))).await;
         self.queues.work.put(next.into(), Duration::ZERO).await?;
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// An alarm rings.
-    async fn timer(&self, timer: &Timer, again: bool) -> Result<Result<(), BadWork>, HandlerError> {
+    async fn timer(&self, timer: &Timer, again: bool) -> Result<(), HandlerError> {
         let now = SystemClock.now();
         if now < timer.due {
             // A wait that is too long for one message, or a clock that differs.
             self.queues.alarms.put(Letter { work: Work::Timer(timer.clone()), again }, now.until(timer.due)).await?;
-            return Ok(Ok(()));
+            return Ok(());
         }
         let look = Look { instance: timer.instance.clone(), life: timer.life.clone(), revision: timer.revision, hop: 0 };
         self.look(&look, again, false).await
     }
 
     /// Looks at an instance, and drives it if there is something to do. `net` if this is the safety net behind a driver: while somebody is at it,
-    /// another one has to stand behind them. Whoever has taken on anything since has put up a net of their own.
-    async fn look(&self, look: &Look, again: bool, net: bool) -> Result<Result<(), BadWork>, HandlerError> {
-        let (instance, life) = match (work::instance(&look.instance), life(look)) {
-            (Ok(instance), Ok(life)) => (instance, life),
-            (Err(bad), _) | (_, Err(bad)) => return Ok(Err(bad)),
-        };
+    /// another one has to stand behind them. What was put for a message or a timer has done its part then: whoever took that has a net of their own.
+    async fn look(&self, look: &Look, again: bool, net: bool) -> Result<(), HandlerError> {
+        let (instance, life) = (work::instance(&look.instance)?, life(look)?);
         let mut before = None;
         for _ in 0..ROUNDS {
             let seen = self.store.peek(&instance).await?;
             let Some(seen) = seen.filter(|seen| life.is_none_or(|life| life == seen.incarnation())) else {
-                return self.not_yet(look, again).await.map(Ok);
+                return self.not_yet(look, again).await;
             };
             if seen.header.revision < look.revision {
-                return self.not_yet(look, again).await.map(Ok);
+                return self.not_yet(look, again).await;
             }
             match verdict(&seen.header, !seen.inbox_empty, None, SystemClock.now()) {
-                Verdict::Idle => return Ok(Ok(())),
-                Verdict::Busy(_) if !net || before.is_some() => return Ok(Ok(())),
+                Verdict::Idle => return Ok(()),
+                Verdict::Busy(_) if !net => return Ok(()),
                 Verdict::Busy(until) => {
                     let next = Look { revision: seen.header.revision, hop: 0, ..look.clone() };
-                    return self.put(next, again, SystemClock.now().until(until) + AFTER_CLAIM).await.map(Ok).map_err(HandlerError::from);
+                    return self.put(next, again, SystemClock.now().until(until) + AFTER_CLAIM).await;
                 }
                 Verdict::Drive if before == Some(standing(&seen)) => {
-                    return self.no_progress(look, &seen, again).await.map(Ok);
+                    return self.no_progress(look, &seen, again).await;
                 }
                 Verdict::Drive => before = Some(standing(&seen)),
             }
@@ -182,7 +184,7 @@ impl Handler {
                 break;
             }
         }
-        self.put(Look { hop: 0, ..look.clone() }, again, AFTER_CLAIM).await.map(Ok).map_err(HandlerError::from)
+        self.put(Look { hop: 0, ..look.clone() }, again, AFTER_CLAIM).await
     }
 
     /// The commit that is meant has not landed: it may be under way, or never come. Without a revision nothing is awaited.
@@ -192,7 +194,7 @@ impl Handler {
             return Ok(());
         }
         let next = Look { hop: look.hop + 1, ..look.clone() };
-        self.put(next, again, NOT_YET).await.map_err(HandlerError::from)
+        self.put(next, again, NOT_YET).await
     }
 
     /// A drive changed nothing, and something is left to do.
@@ -207,11 +209,12 @@ impl Handler {
         }
         let pause = AFTER_CLAIM.saturating_mul(2_u32.saturating_pow(look.hop)).min(LONGEST_PAUSE);
         let next = Look { revision: seen.header.revision, hop: look.hop + 1, ..look.clone() };
-        self.put(next, again, pause).await.map_err(HandlerError::from)
+        self.put(next, again, pause).await
     }
 
-    async fn put(&self, look: Look, again: bool, after: Duration) -> StoreResult<()> {
-        self.queues.work.put(Letter { work: Work::Look(look), again }, after).await.map(drop)
+    async fn put(&self, look: Look, again: bool, after: Duration) -> Result<(), HandlerError> {
+        self.queues.work.put(Letter { work: Work::Look(look), again }, after).await?;
+        Ok(())
     }
 
     /// Has the engine do what there is to do for an instance just now, and waits for that. Activities run on: they have their own safety net.

@@ -47,6 +47,7 @@ mod host;
 mod http;
 mod metrics;
 pub mod queue;
+mod retry;
 mod server;
 mod settings;
 pub mod storage;

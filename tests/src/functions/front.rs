@@ -9,7 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio::sync::oneshot;
 
@@ -28,6 +28,9 @@ const OF_THE_CONNECTION: [HeaderName; 4] = [CONNECTION, TRANSFER_ENCODING, CONTE
 pub(super) async fn take(State(platform): State<Arc<Platform>>, request: Request<Body>) -> Response<Body> {
     let Some(instance) = platform.instance() else { return empty(StatusCode::SERVICE_UNAVAILABLE) };
     let (mut parts, body) = request.into_parts();
+    if let Some(uri) = without_dots(&parts.uri) {
+        parts.uri = uri;
+    }
     let function = match find(&instance.app, &platform.options, &parts) {
         Found::Function(function) => function.clone(),
         Found::Home => return home(&platform.options),
@@ -59,6 +62,21 @@ pub(super) async fn take(State(platform): State<Arc<Platform>>, request: Request
         Ok(Ok(Err(_))) => empty(StatusCode::INTERNAL_SERVER_ERROR),
         Ok(Ok(Ok(answer))) => given(answer),
     }
+}
+
+/// The address without the segments `.` and `..`, however they are written: the server in front of the host resolves them before anybody sees
+/// the path.
+fn without_dots(uri: &Uri) -> Option<Uri> {
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in uri.path().trim_start_matches('/').split('/') {
+        match &*percent_decode_str(segment).decode_utf8_lossy() {
+            "." => {}
+            ".." => drop(kept.pop()),
+            _ => kept.push(segment),
+        }
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("/{}{query}", kept.join("/")).parse().ok()
 }
 
 /// Whom a request is for.
@@ -171,6 +189,15 @@ fn home(options: &Options) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dots_are_resolved_before_anybody_sees_the_path() {
+        let of = |path: &'static str| without_dots(&Uri::from_static(path)).map(|uri| uri.to_string()).unwrap_or_default();
+        assert_eq!(of("/api/events/../orchestrators/x?a=%20"), "/api/orchestrators/x?a=%20");
+        assert_eq!(of("/api/%2e%2E/./a/%2E/../../../b"), "/b");
+        assert_eq!(of("/api/..%2Fx//y/"), "/api/..%2Fx//y/");
+        assert_eq!(of("/"), "/");
+    }
 
     #[test]
     fn a_query_is_a_dictionary() {

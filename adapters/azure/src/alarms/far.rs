@@ -2,23 +2,15 @@
 //!
 //! Whoever knows an alarm's time and digest knows its keys. Must never: hold a row back because another one cannot be read.
 
-use std::time::Duration;
-
 use durable::Timestamp;
 use durable::ports::{PortFuture, StoreError, StoreResult};
 use durable_host::work::Timer;
-use tokio::time::Instant;
 
+use crate::retry::until_clear;
 use crate::storage::SendError;
 use crate::table::{Change, Entity, Filter, For, If, Table};
 
 const HOUR: i64 = 3_600_000_000;
-
-/// How long a call may take, with what is tried again.
-const PATIENCE: Duration = Duration::from_secs(15);
-
-/// The pause before a call is tried again, at first.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Before every partition of an hour, and no hour.
 const BEGINNING: &str = "a";
@@ -105,21 +97,6 @@ impl FarAlarms for AlarmTable {
     fn earliest(&self, before: Timestamp) -> PortFuture<StoreResult<Vec<FarAlarm>>> {
         let table = self.clone();
         Box::pin(async move { table.earliest_rows(before).await })
-    }
-}
-
-/// Repeats a call that may be repeated until its outcome is clear.
-async fn until_clear<T, F: Future<Output = Result<T, SendError>>>(call: impl Fn(Duration) -> F) -> Result<T, SendError> {
-    let end = Instant::now() + PATIENCE;
-    let mut pause = PAUSE;
-    loop {
-        match call(end.saturating_duration_since(Instant::now())).await {
-            Err(SendError::NotDone(_) | SendError::Unknown(_)) if Instant::now() + pause < end => {
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-            clear => return clear,
-        }
     }
 }
 

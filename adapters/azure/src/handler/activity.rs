@@ -13,7 +13,7 @@ use durable::machine::HANDED_ON;
 use durable::message::Outcome;
 use durable::ports::{Clock, Delivered, Loaded, Store, StoreResult};
 use durable::{Failure, Payload, Timestamp};
-use durable_host::work::{Attempt, BadWork};
+use durable_host::work::Attempt;
 use durable_host::{SystemClock, in_background};
 
 use super::{Handler, HandlerError};
@@ -48,14 +48,11 @@ impl Drop for Making {
 
 impl Handler {
     /// Makes an attempt, and stores what came of it.
-    pub(super) async fn activity(&self, attempt: &Attempt, message: Option<String>) -> Result<Result<(), BadWork>, HandlerError> {
-        let effect = match attempt.effect() {
-            Ok(effect) => effect,
-            Err(bad) => return Ok(Err(bad)),
-        };
+    pub(super) async fn activity(&self, attempt: &Attempt, message: Option<String>) -> Result<(), HandlerError> {
+        let effect = attempt.effect()?;
         let not_made = || {
             tracing::info!(instance = %effect.instance, "attempt {} of activity `{}` is not wanted any more, or made by somebody else", attempt.attempt, attempt.name);
-            Ok(Ok(()))
+            Ok(())
         };
         let Some(_making) = self.attempts.begin(&effect, attempt.attempt) else { return not_made() };
         let Some(input) = self.wanted(&effect, attempt).await? else { return not_made() };
@@ -76,7 +73,7 @@ impl Handler {
         };
         let app = self.app.clone();
         let outcome = in_background(async move { durable_host::attempt(&app, task).await }).await;
-        self.ended(&effect, attempt, outcome).await.map(Ok)
+        self.ended(&effect, attempt, outcome).await
     }
 
     /// The input of an attempt that is to be made; none if it is not.
@@ -102,7 +99,7 @@ impl Handler {
 
     /// An attempt's message was delivered again and again, and never done: that is a failed attempt, which the retry policy decides about.
     pub(super) async fn lost(&self, attempt: &Attempt) -> Result<(), HandlerError> {
-        let Ok(effect) = attempt.effect() else { return Ok(()) };
+        let effect = attempt.effect()?;
         let text = format!("attempt {} of activity `{}` was begun and never ended: its worker died each time", attempt.attempt, attempt.name);
         let failure = Failure { attempts: attempt.attempt, ..Failure::new("Lost", text) };
         self.ended(&effect, attempt, Outcome::Failed(failure)).await

@@ -48,7 +48,10 @@ impl Handler {
             Ok(Letter { work, again: true }) => {
                 tracing::error!(instance = work.instance(), queue = queue.name(), "a message was delivered in vain too often, twice, and is given up");
                 if let Work::Activity(attempt) = work {
-                    self.lost(&attempt).await?;
+                    match self.lost(&attempt).await {
+                        Err(bad @ HandlerError::Bad(_)) => tracing::error!("{bad}"),
+                        told => told?,
+                    }
                 }
             }
             Err(not_ours) => tracing::error!(queue = queue.name(), "{not_ours}: it is dropped"),

@@ -12,8 +12,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use durable::ports::{PortFuture, StoreError, StoreResult};
-use tokio::time::Instant;
 
+use crate::retry::until_clear;
 use crate::storage::{Answer, Method, Request, SendError, Service, Storage};
 use crate::work::Letter;
 
@@ -23,11 +23,8 @@ pub const BODY_BYTES: usize = 48 * 1024;
 /// The longest delay that the service takes is 7 days, and must be less than the message lives.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(7 * 24 * 3600 - 60);
 
-/// How long a call may take, with everything that is tried again.
-const PATIENCE: Duration = Duration::from_secs(15);
-
-/// The pause before a call is tried again, at first.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long a deletion may take.
+const DELETED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the app's queues are called, behind the hub's name.
 pub const NAMES: [&str; 3] = ["work", "activities", "alarms"];
@@ -100,7 +97,7 @@ impl Queue {
     /// # Errors
     /// What the service says.
     pub async fn create(&self) -> Result<(), SendError> {
-        self.try_until_clear(&Request::new("queue create", Service::Queue, Method::PUT, format!("/{}", self.name))).await.map(drop)
+        self.send(&Request::new("queue create", Service::Queue, Method::PUT, format!("/{}", self.name))).await.map(drop)
     }
 
     /// Puts a body, to be delivered after this delay (whole seconds, rounded up).
@@ -116,7 +113,7 @@ impl Queue {
             .query("visibilitytimeout", delay.to_string())
             .query("messagettl", "-1")
             .body("application/xml", xml::message(&BASE64_STANDARD.encode(body)));
-        let answer = self.try_until_clear(&request).await.map_err(|error| self.trouble(&error))?;
+        let answer = self.send(&request).await.map_err(|error| self.trouble(&error))?;
         let put = xml::elements(&String::from_utf8_lossy(&answer.body), "QueueMessage").into_iter().next();
         let receipt = put.and_then(|message| receipt(&message));
         receipt.ok_or_else(|| StoreError::Unavailable(format!("queue `{}` took a message and gave no receipt", self.name)))
@@ -129,7 +126,7 @@ impl Queue {
     pub async fn delete(&self, receipt: &Receipt) -> Result<(), SendError> {
         let request = Request::new("queue delete", Service::Queue, Method::DELETE, format!("/{}/messages/{}", self.name, receipt.id))
             .query("popreceipt", receipt.pop.as_str());
-        self.storage.send(&request, PATIENCE).await.map(drop)
+        self.storage.send(&request, DELETED_WITHIN).await.map(drop)
     }
 
     /// Gives out up to 32 messages, which nobody else is given for so long. Messages that are no base64 are given as they are.
@@ -140,7 +137,7 @@ impl Queue {
         let request = Request::new("queue get", Service::Queue, Method::GET, format!("/{}/messages", self.name))
             .query("numofmessages", "32")
             .query("visibilitytimeout", whole_seconds_up(for_so_long).max(1).to_string());
-        let answer = self.try_until_clear(&request).await?;
+        let answer = self.send(&request).await?;
         let messages = xml::elements(&String::from_utf8_lossy(&answer.body), "QueueMessage");
         Ok(messages.iter().filter_map(|message| Some(Taken { receipt: receipt(message)?, body: body(message)? })).collect())
     }
@@ -151,24 +148,13 @@ impl Queue {
     /// What the service says.
     pub async fn length(&self) -> Result<u64, SendError> {
         let request = Request::new("queue length", Service::Queue, Method::GET, format!("/{}", self.name)).query("comp", "metadata");
-        let answer = self.try_until_clear(&request).await?;
+        let answer = self.send(&request).await?;
         Ok(answer.header("x-ms-approximate-messages-count").and_then(|count| count.parse().ok()).unwrap_or(0))
     }
 
     /// Sends what may be sent twice until its outcome is clear.
-    async fn try_until_clear(&self, request: &Request) -> Result<Answer, SendError> {
-        let end = Instant::now() + PATIENCE;
-        let mut pause = PAUSE;
-        loop {
-            let sent = self.storage.send(request, end.saturating_duration_since(Instant::now())).await;
-            match sent {
-                Err(SendError::NotDone(_) | SendError::Unknown(_)) if Instant::now() + pause < end => {
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                clear => return clear,
-            }
-        }
+    async fn send(&self, request: &Request) -> Result<Answer, SendError> {
+        until_clear(|within| self.storage.send(request, within)).await
     }
 
     fn trouble(&self, error: &SendError) -> StoreError {
