@@ -27,6 +27,7 @@ READ = [
     "orchestrators/Cargo.toml",
     "orchestrators/src/azure.rs",
     "orchestrators/src/lambda.rs",
+    "orchestrators/src/logs.rs",
 ]
 
 

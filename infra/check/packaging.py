@@ -81,7 +81,7 @@ def unwinds(folder: Path) -> list[str]:
         if built.returncode != 0 or not program.exists():
             return [f"the build failed: {built.stderr.strip()[-800:]}"]
         ran = subprocess.run([program], capture_output=True, text=True)
-        found = too_new(program)
+        found = too_new(program, "lambda")
     if "caught: true" not in ran.stdout:
         found.append(f"a panic ends the program (exit {ran.returncode}), instead of being caught: an orchestrator's panic would kill its neighbours")
     return found

@@ -13,6 +13,7 @@ TEMPLATE = "infra/aws/template.yaml"
 SETTINGS = "adapters/aws/src/settings.rs"
 PROGRAM = "orchestrators/src/lambda.rs"
 AZURE, AZURE_PROGRAM = arm.TEMPLATE, "orchestrators/src/azure.rs"
+LOGS = "orchestrators/src/logs.rs"
 LAPTOP = "infra/azure/local.settings.example.json"
 
 
@@ -20,7 +21,7 @@ LAPTOP = "infra/azure/local.settings.example.json"
 
 def read_by_the_program(folder: Path, adapter: str, program: str) -> set[str]:
     """The variables that are named alone in a string; sentences about them are not meant."""
-    texts = [*sources(folder, adapter).values(), re.sub(r"^\s*//.*$", "", (folder / program).read_text(), flags=re.M)]
+    texts = [*sources(folder, adapter).values(), *(re.sub(r"^\s*//.*$", "", (folder / file).read_text(), flags=re.M) for file in (program, LOGS))]
     return set(re.findall(r'"(DURABLE_[A-Z_]+)"', "\n".join(texts)))
 
 
@@ -54,7 +55,7 @@ def ours(names) -> set[str]:
     Plant(TEMPLATE, "          DURABLE_LOG: !Ref LogFilter\n", "          DURABLE_LOG: !Ref LogFilter\n          DURABLE_METRICS: OFF\n", "sets DURABLE_METRICS"),
     Plant(SETTINGS, '"DURABLE_GRACE_SECONDS"', '"DURABLE_GRACE"', "nothing reads DURABLE_GRACE_SECONDS"),
     Plant("adapters/aws/src/planted.rs", "", 'fn f() { std::env::var("DURABLE_SECRET_DOOR") }', "does not tell of DURABLE_SECRET_DOOR"),
-    Plant(PROGRAM, '"DURABLE_LOG"', '"RUST_LOG"', "nothing reads DURABLE_LOG"),
+    Plant(LOGS, '"DURABLE_LOG"', '"RUST_LOG"', "nothing reads DURABLE_LOG"),
     Plant("README.md", "| `DURABLE_QUEUED_SECONDS` | 60", "| `DURABLE_QUEUED` | 60", "does not tell of DURABLE_QUEUED_SECONDS"),
 )
 def known_alike_on_aws(folder: Path) -> list[str]:

@@ -2,13 +2,15 @@
 
 use std::process::ExitCode;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::prelude::*;
+
+use crate::logs::levels;
 
 /// Serves the app until the Functions host ends the process.
 pub fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("DURABLE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     // Without times: the host puts its own before each line.
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).without_time().init();
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).without_time();
+    tracing_subscriber::registry().with(lines).with(levels()).init();
     let served = durable_orchestrator::app().map_err(|e| e.to_string()).and_then(|app| durable_azure::serve(app).map_err(|e| e.to_string()));
     match served {
         Ok(never) => match never {},

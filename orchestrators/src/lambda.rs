@@ -2,16 +2,14 @@
 
 use std::process::ExitCode;
 
-use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
+
+use crate::logs::levels;
 
 /// Serves the app until the platform ends the process.
 pub fn main() -> ExitCode {
-    // Levels by target (`info,durable=debug`); filters of fields would bring the engine of regular expressions.
-    let said = std::env::var("DURABLE_LOG").ok().and_then(|levels| levels.parse::<Targets>().ok());
-    let levels = said.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
     let lines = tracing_subscriber::fmt::layer().json().with_ansi(false).with_current_span(true);
-    tracing_subscriber::registry().with(lines).with(levels).init();
+    tracing_subscriber::registry().with(lines).with(levels()).init();
     let served = durable_orchestrator::app().map_err(|e| e.to_string()).and_then(|app| durable_aws::serve(app).map_err(|e| e.to_string()));
     match served {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,6 +9,8 @@ mod cli;
 mod lambda;
 #[cfg(feature = "local")]
 mod local;
+#[cfg(any(feature = "aws", feature = "azure"))]
+mod logs;
 
 use std::process::ExitCode;
 

@@ -31,7 +31,7 @@ fn it_is_small() {
 #[test]
 fn it_starts_on_the_functions_system() {
     let check = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/check/glibc.py");
-    run(Command::new("python3").arg(check).arg(bootstrap()), "install Python 3.10 or later (for example `apt-get install python3`)");
+    run(Command::new("python3").arg(check).arg(bootstrap()).arg("lambda"), "install Python 3.10 or later (for example `apt-get install python3`)");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Functions for Lambda, built as a user builds them: by `infra/aws/build`, in the profile that is deployed.
+//! Programs for the clouds, built as a user builds them: by `infra/aws/build` and `infra/azure/stage`, in the profile that is deployed.
 //!
 //! Must never: build them in another way than a user does, or test an older build than the sources say.
 
@@ -28,16 +28,32 @@ pub fn release_workload() -> &'static PathBuf {
     PROGRAM.get_or_init(|| build("release_workload", &["--package", "durable-tests-lambda"]))
 }
 
-/// Builds a function, with the tool that it takes. Gives a copy: the build writes over its result each time, which cannot be done while that runs.
+/// The folder that is published to Azure, with the program around the template.
+pub fn published() -> &'static PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let target = tools::target();
+        let (folder, _lock) = (target.join("azure-tested"), alone(&target));
+        script(&target, "infra/azure/stage", &[folder.to_str().expect("a path in UTF-8")]);
+        folder
+    })
+}
+
+/// One test program builds at a time, with the tool that it takes. Two may want the same.
+fn alone(target: &Path) -> File {
+    let lock = File::create(target.join("release.lock")).expect("the lock can be made");
+    lock.lock().expect("the lock can be taken");
+    script(target, "infra/check/cargo-lambda", &[]);
+    lock
+}
+
+/// Builds a function. Gives a copy: the build writes over its result each time, which cannot be done while that runs.
 fn build(name: &str, what: &[&str]) -> PathBuf {
     let target = tools::target();
     // What is beside the result itself would be deployed with it.
     let copies = target.join("lambda-tested");
     std::fs::create_dir_all(&copies).expect("the folder can be made");
-    // Two test programs may want the same; one waits for the other.
-    let lock = File::create(copies.join("lock")).expect("the lock can be made");
-    lock.lock().expect("the lock can be taken");
-    script(&target, "infra/check/cargo-lambda", &[]);
+    let _lock = alone(&target);
     script(&target, "infra/aws/build", what);
     let (built, copy, tested) = (target.join("lambda").join(name).join("bootstrap"), copies.join("copy"), copies.join(name));
     std::fs::copy(&built, &copy).unwrap_or_else(|e| panic!("infra/aws/build made no {}: {e}", built.display()));

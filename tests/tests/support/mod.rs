@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub use bootstrap::{bootstrap, release_workload};
+pub use bootstrap::{bootstrap, published, release_workload};
 pub use build::{aws_driver, custom_handler, misbehaving, template, workload, workload_azure, workload_lambda};
 pub use http::{Answer, Http};
 pub use process::{asleep, processor_ticks, switches, switches_since};
