@@ -13,6 +13,8 @@ def processor_ms(pid: int) -> float:
 
 class Quiet(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # An answer goes out in one piece: the second of two would wait for the other side's delayed acknowledgement, 40 ms.
+    wbufsize = -1
 
     def log_message(self, *_):
         pass
@@ -31,6 +33,9 @@ class Quiet(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+
+    def handle_error(self, *_):
+        """Whoever asked is gone: its process was ended."""
 
     def __init__(self, handler, tls: ssl.SSLContext | None = None):
         super().__init__(("127.0.0.1", 0), handler)
