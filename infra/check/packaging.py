@@ -87,7 +87,16 @@ def unwinds(folder: Path) -> list[str]:
     return found
 
 
-def unwanted(tree: str) -> list[str]:
+def stacks(folder: Path, host: str, shows: str) -> list[str]:
+    """Second HTTP or TLS stacks among what the program for a host is made of. `shows` is a package that must be there."""
+    if folder != PROJECT:  # planted: a tree that was written by hand
+        tree = (folder / f"adapters/{host}/tree.txt").read_text()
+    else:
+        command = ["cargo", "tree", "--locked", "-p", "durable-orchestrator", "--no-default-features", "--features", host, "-e", "normal", "--prefix", "none"]
+        ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+        if ran.returncode != 0 or f"{shows} v" not in ran.stdout:
+            return [f"`{' '.join(command)}` does not show the tree: {ran.stderr.strip()}"]
+        tree = ran.stdout
     return sorted({f"a second HTTP or TLS stack is linked: {line.strip()}" for line in tree.splitlines() if UNWANTED.match(line)})
 
 
@@ -100,10 +109,4 @@ def unwanted(tree: str) -> list[str]:
     Plant("adapters/aws/tree.txt", "", "h2 v0.4.20\n", "h2"),
 )
 def one_stack(folder: Path) -> list[str]:
-    if folder != PROJECT:  # planted: a tree that was written by hand
-        return unwanted((folder / "adapters/aws/tree.txt").read_text())
-    command = ["cargo", "tree", "--locked", "-p", "durable-orchestrator", "--no-default-features", "--features", "aws", "-e", "normal", "--prefix", "none"]
-    ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
-    if ran.returncode != 0 or "aws-sdk-dynamodb v" not in ran.stdout:
-        return [f"`{' '.join(command)}` does not show the tree: {ran.stderr.strip()}"]
-    return unwanted(ran.stdout)
+    return stacks(folder, "aws", "aws-sdk-dynamodb")

@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from glibc import too_new
-from harness import PROJECT, Plant, check
-from packaging import PROBE, unwanted
+from harness import Plant, check
+from packaging import PROBE, stacks
 
 STAGE = "infra/azure/stage"
 HOST = "infra/azure/host.json"
@@ -103,10 +103,4 @@ def builds(folder: Path) -> list[str]:
     Plant("adapters/azure/tree.txt", "", "openssl v0.10.70\n", "openssl"),
 )
 def one_stack(folder: Path) -> list[str]:
-    if folder != PROJECT:  # planted: a tree that was written by hand
-        return unwanted((folder / "adapters/azure/tree.txt").read_text())
-    command = ["cargo", "tree", "--locked", "-p", "durable-orchestrator", "--no-default-features", "--features", "azure", "-e", "normal", "--prefix", "none"]
-    ran = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
-    if ran.returncode != 0 or "durable-azure v" not in ran.stdout:
-        return [f"`{' '.join(command)}` does not show the tree: {ran.stderr.strip()}"]
-    return unwanted(ran.stdout)
+    return stacks(folder, "azure", "durable-azure")

@@ -1,14 +1,11 @@
 //! Where things move from the item into rows, and what keeps hubs, ids and senders apart.
 
-use std::sync::Arc;
-
-use durable::header::RuntimeStatus;
 use durable::limits;
-use durable::message::Message;
-use durable::ports::{Create, Delivered, ListQuery, Store};
+use durable::ports::Delivered;
 use durable_tests::build::*;
 use durable_tests::dynamodb::Local;
 
+use crate::stores::hubs::{self, Much};
 use crate::stores::sizes;
 
 /// Payloads, messages, headers and events of every size around each border come back as they were given.
@@ -88,65 +85,18 @@ fn numbers_that_grow_while_a_turn_is_committed_stay() {
 fn hubs_in_one_table_keep_apart() {
     let local = Local::get();
     let (client, table) = (Local::client(local.address()), local.table());
-    let stores = ["one", "two", "one-two"].map(|hub| Local::store(&client, &table, hub));
-    local.run(async {
-        for (n, store) in stores.iter().enumerate() {
-            for instance in ["a", "b", "c"] {
-                created(store, start(instance, n as u64 * 10 + 1)).await;
-                deliver(store, instance, raised(n as u64)).await;
-            }
-        }
-        let top = |top| ListQuery { top, ..ListQuery::default() };
-        let mut tokens = Vec::new();
-        for (n, store) in stores.iter().enumerate() {
-            let page = store.list(top(0), None).await.unwrap();
-            assert!(page.items.len() == 3 && page.items.iter().all(|item| item.header.incarnation == life(n as u64 * 10 + 1)));
-            assert_eq!(load(store, "a").await.inbox, [raised(n as u64)]);
-            tokens.push(store.list(top(1), None).await.unwrap().next.unwrap());
-        }
-        for (n, store) in stores.iter().enumerate() {
-            for (m, token) in tokens.iter().enumerate() {
-                assert_eq!(store.list(top(1), Some(token.clone())).await.is_ok(), n == m, "hub {n}, token of {m}");
-            }
-        }
-        // One end, one start, in one hub only.
-        Turn::on("a", &load(&stores[0], "a").await).takes_all().completes(text("1")).lands(&stores[0]).await;
-        assert_eq!(purged(&stores[0], "a").await, durable::ports::Purge::Done);
-        assert_eq!(load(&stores[1], "a").await.header.status, RuntimeStatus::Pending);
-    });
+    local.run(hubs::hubs_keep_apart(&["one", "two", "one-two"].map(|hub| Local::store(&client, &table, hub))));
 }
 
-/// Whatever an instance was, nothing is left in the table once it is purged: not after many lives, large payloads, lost races and restarts.
+/// Whatever an instance was, nothing is left in the table once it is purged.
 #[test]
 fn a_purge_leaves_nothing_in_the_table() {
     let local = Local::get();
     let (client, table) = (Local::client(local.address()), local.table());
-    let store = Arc::new(Local::store(&client, &table, "hub"));
-    local.run(async {
-        for n in 1..=3 {
-            created(&*store, Create { input: large(900_000, n), ..start("a", n) }).await;
-            for m in 0..40 {
-                deliver(&*store, "a", sent_by(&format!("s{m}"), 1, 1)).await;
-            }
-            deliver(&*store, "a", Message { keyed: true, ..raised_with(n, large(400_000, n)) }).await;
-            let loaded = load(&*store, "a").await;
-            Turn::on("a", &loaded).takes(20).custom_status(large(3_000, n)).append(events(0..700)).lands(&*store).await;
-            Turn::on("a", &loaded).named(n << 40).custom_status(large(9_000, n)).append(events(0..700)).loses(&*store).await;
-            let loaded = load(&*store, "a").await;
-            Turn::on("a", &loaded).takes_all().continues_as_new(large(2_000, n)).append(events(0..3)).lands(&*store).await;
-            let loaded = load(&*store, "a").await;
-            Turn::on("a", &loaded).append(events(3..80)).completes(large(2_000, n)).lands(&*store).await;
-        }
-        let rows = client.scan().table_name(&table).send().await.unwrap().items.unwrap();
-        assert!(
-            rows.iter().all(|row| {
-                let sk = row["sk"].as_s().unwrap();
-                sk == "0" || sk.contains(&life(3).to_string())
-            }),
-            "rows of former lives are left"
-        );
-        assert_eq!(purged(&*store, "a").await, durable::ports::Purge::Done);
-        let left = client.scan().table_name(&table).send().await.unwrap().items.unwrap();
-        assert_eq!(left, []);
-    });
+    let store = Local::store(&client, &table, "hub");
+    let keys = async || {
+        let rows: Result<Vec<_>, _> = client.scan().table_name(&table).into_paginator().items().send().collect().await;
+        rows.unwrap().iter().map(|row| row["sk"].as_s().unwrap().clone()).collect()
+    };
+    local.run(hubs::a_purge_leaves_nothing(&store, Much { senders: 40, taken: 20, status: 3_000, events: 700 }, "0", keys));
 }

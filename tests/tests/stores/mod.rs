@@ -1,5 +1,9 @@
 //! What stores in a cloud are tested for alike, each on a server of its own.
 
+pub mod bad;
 pub mod engine;
+pub mod extras;
+pub mod faults;
+pub mod hubs;
 pub mod network;
 pub mod sizes;

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use durable::header::RuntimeStatus;
 use durable::limits;
-use durable::message::Message;
-use durable::ports::{Create, Delivered, ListQuery, Purge, Store};
+use durable::ports::{Create, Delivered, ListQuery, Store};
 use durable_azure::store::TableStore;
 use durable_azure::table::{Entity, Filter, For, Table};
 use durable_tests::azurite::Azurite;
 use durable_tests::build::*;
 
+use crate::stores::hubs::{self, Much};
 use crate::stores::sizes;
 
 /// Payloads, messages and events of every size around each border come back as they were given.
@@ -70,31 +69,11 @@ fn hubs_of_one_account_keep_apart() {
     let azurite = Azurite::get();
     let stores = ["case", "Case", "ca-se"].map(|hub| Azurite::store(azurite.storage(None), hub));
     azurite.run(async {
-        for (n, store) in stores.iter().enumerate() {
+        for store in &stores {
             store.create_table().await.unwrap();
             store.create_table().await.unwrap();
-            for instance in ["a", "b", "c"] {
-                created(store, start(instance, n as u64 * 10 + 1)).await;
-                deliver(store, instance, raised(n as u64)).await;
-            }
         }
-        let top = |top| ListQuery { top, ..ListQuery::default() };
-        let mut tokens = Vec::new();
-        for (n, store) in stores.iter().enumerate() {
-            let page = store.list(top(0), None).await.unwrap();
-            assert!(page.items.len() == 3 && page.items.iter().all(|item| item.header.incarnation == life(n as u64 * 10 + 1)));
-            assert_eq!(load(store, "a").await.inbox, [raised(n as u64)]);
-            tokens.push(store.list(top(1), None).await.unwrap().next.unwrap());
-        }
-        for (n, store) in stores.iter().enumerate() {
-            for (m, token) in tokens.iter().enumerate() {
-                assert_eq!(store.list(top(1), Some(token.clone())).await.is_ok(), n == m, "hub {n}, token of {m}");
-            }
-        }
-        // One end, one purge, in one hub only.
-        Turn::on("a", &load(&stores[0], "a").await).takes_all().completes(text("1")).lands(&stores[0]).await;
-        assert_eq!(purged(&stores[0], "a").await, Purge::Done);
-        assert_eq!(load(&stores[1], "a").await.header.status, RuntimeStatus::Pending);
+        hubs::hubs_keep_apart(&stores).await;
     });
 }
 
@@ -135,31 +114,12 @@ async fn rows(store: &TableStore) -> Vec<(String, String)> {
     }
 }
 
-/// Whatever an instance was, nothing is left in the table once it is purged: not after many lives, large payloads, lost races and restarts.
+/// Whatever an instance was, nothing is left in the table once it is purged.
 #[test]
 fn a_purge_leaves_nothing_in_the_table() {
     let (azurite, store) = (Azurite::get(), Azurite::get().fresh());
-    azurite.run(async {
-        for n in 1..=3 {
-            created(&store, Create { input: large(900_000, n), ..start("a", n) }).await;
-            for m in 0..75 {
-                deliver(&store, "a", sent_by(&format!("s{m}"), 1, 1)).await;
-            }
-            deliver(&store, "a", Message { keyed: true, ..raised_with(n, large(400_000, n)) }).await;
-            let loaded = load(&store, "a").await;
-            Turn::on("a", &loaded).takes(70).custom_status(large(5_000_000, n)).append(events(0..7000)).lands(&store).await;
-            Turn::on("a", &loaded).named(n << 40).custom_status(large(4_000_000, n)).append(events(0..700)).loses(&store).await;
-            let loaded = load(&store, "a").await;
-            Turn::on("a", &loaded).takes_all().continues_as_new(large(200_000, n)).append(events(0..3)).lands(&store).await;
-            let loaded = load(&store, "a").await;
-            Turn::on("a", &loaded).append(events(3..80)).completes(large(70_000, n)).lands(&store).await;
-        }
-        let of_life_3 = |(_, row): &(String, String)| row == "h" || row.contains(&life(3).to_string());
-        let found = rows(&store).await;
-        assert!(found.iter().all(of_life_3), "rows of former lives are left: {found:?}");
-        assert_eq!(purged(&store, "a").await, Purge::Done);
-        assert_eq!(rows(&store).await, []);
-    });
+    let keys = async || rows(&store).await.into_iter().map(|(_, row)| row).collect();
+    azurite.run(hubs::a_purge_leaves_nothing(&store, Much { senders: 75, taken: 70, status: 5_000_000, events: 7000 }, "h", keys));
 }
 
 /// Starts that are refused leave nothing behind.

@@ -4,7 +4,7 @@
 //! is repeated only if doing it twice is doing it once. Must never: start a call after the deadline.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::batch_get_item::{BatchGetItemError, BatchGetItemOutput};
@@ -17,14 +17,11 @@ use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError,
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{CancellationReason, ConsumedCapacity};
 use durable::ports::StoreError;
-use durable_host::stores::pause_before;
+use durable_host::stores::{FIRST_PAUSE, pause_before};
 
 use super::DynamoStore;
 use super::attrs::{self, Attrs};
 use super::capacity::Operation;
-
-/// The first pause before a call is repeated; it doubles.
-pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// A call that did not do what it was asked to.
 #[derive(Debug)]

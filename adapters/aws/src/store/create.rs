@@ -7,11 +7,11 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
 use durable::Payload;
-use durable::ports::{Committed, Create, Created, Loaded, ReusePolicy, StoreError, StoreResult};
-use durable_host::stores::pause_before;
+use durable::ports::{Committed, Create, Created, Loaded, StoreError, StoreResult};
+use durable_host::stores::{FIRST_PAUSE, pause_before};
 
 use super::attrs::{self, Attrs, binary, flag, number, text};
-use super::call::{Ask, FIRST_PAUSE, Fail};
+use super::call::{Ask, Fail};
 use super::capacity::Operation;
 use super::commit::{HEADER_IN_THE_ITEM, PAYLOAD_IN_THE_ITEM};
 use super::expr::Expr;
@@ -64,8 +64,10 @@ impl DynamoStore {
                 // The very same life, on its way out: what is left of it must not be taken for the new one's.
                 self.purge_to_the_end(&create.instance, there.incarnation).await?;
                 old = None;
-            } else if !may_replace(there, &create) {
-                return self.exists(&pk, &create, there.clone(), own_rows).await;
+            } else if !there.holder().gives_way_to(&create) {
+                // A try that may still come names its rows; those of any other are named by nothing.
+                let unneeded = if unclear { Vec::new() } else { own_rows };
+                return self.exists(&pk, &create, there.clone(), unneeded).await;
             }
         }
         Err(StoreError::Unavailable(format!("instance `{}` is started by too many at a time", create.instance)))
@@ -111,11 +113,11 @@ impl DynamoStore {
         Ok(loaded.filter(mine).map(|loaded| Committed { token: loaded.token, inbox: loaded.inbox }))
     }
 
-    /// The start is refused; this is who has the id.
-    async fn exists(&self, pk: &str, create: &Create, there: Item, own_rows: Vec<String>) -> StoreResult<Created> {
+    /// The start is refused; this is who has the id. `unneeded`: rows of the start that nothing will ever name.
+    async fn exists(&self, pk: &str, create: &Create, there: Item, unneeded: Vec<String>) -> StoreResult<Created> {
         // Rows of this very life may be in use: the start has come twice.
         if there.incarnation != create.header.incarnation
-            && let Err(error) = self.delete_rows(Operation::Create, pk, own_rows).await
+            && let Err(error) = self.delete_rows(Operation::Create, pk, unneeded).await
         {
             tracing::warn!(instance = %create.instance, %error, "rows of a start that was refused could not be removed");
         }
@@ -167,21 +169,5 @@ impl DynamoStore {
             }
         }
         (item, rows)
-    }
-}
-
-/// True if a new instance may take the id of an old one.
-fn may_replace(old: &Item, create: &Create) -> bool {
-    if old.purging {
-        return true;
-    }
-    // The very same life: the start came twice. And nobody may be cut off from handing on what it owes to others.
-    if old.incarnation == create.header.incarnation || old.owes {
-        return false;
-    }
-    match create.policy {
-        ReusePolicy::ReplaceEnded => old.ended,
-        ReusePolicy::ReplaceAny => true,
-        ReusePolicy::Never => false,
     }
 }

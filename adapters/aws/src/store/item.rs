@@ -24,6 +24,7 @@ use durable::codec::FormatError;
 use durable::header::Header;
 use durable::ids::{Incarnation, MessageId};
 use durable::ports::{StoreError, StoreResult};
+use durable_host::stores::Holder;
 
 use super::attrs::{self, Attrs};
 use super::big::Big;
@@ -114,6 +115,11 @@ impl Item {
     /// Rows with messages.
     pub(super) fn spilled_messages(&self) -> impl Iterator<Item = &Spilled> {
         self.inbox.iter().filter_map(|(_, body)| body.spilled())
+    }
+
+    /// As the holder of its id.
+    pub(super) const fn holder(&self) -> Holder {
+        Holder { incarnation: self.incarnation, ended: self.ended, owes: self.owes, purging: self.purging }
     }
 
     /// The core's header, wherever it stands. None if the item has changed since it was read.

@@ -6,11 +6,10 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
-use durable::Payload;
 use durable::Timestamp;
 use durable::ids::InstanceId;
 use durable::ports::{ListQuery, Page, PageToken, StatusRecord, StoreResult};
-use durable_host::stores;
+use durable_host::stores::{self, Listing};
 use futures_util::future::try_join_all;
 
 use super::attrs::{self, Attrs, text, text_in};
@@ -23,14 +22,8 @@ use super::spill::Fetched;
 use super::table::LIST_INDEX;
 use super::{DynamoStore, keys};
 
-/// Instances in a page if the query does not say.
-const TOP: usize = 100;
-/// Keys looked at in one step.
+/// Keys looked at in one step of a walk.
 const STEP: usize = 100;
-/// Steps for one page.
-const STEPS_PER_PAGE: usize = 10;
-/// Bytes of payloads after which a page ends.
-const BYTES_PER_PAGE: usize = 8 * 1024 * 1024;
 
 /// A key of the index.
 struct Candidate {
@@ -48,38 +41,25 @@ struct Ahead {
 impl DynamoStore {
     /// One page of instances.
     pub(super) async fn list_now(&self, query: &ListQuery, token: Option<&PageToken>) -> StoreResult<Page> {
-        let mut after = token.map(|token| stores::position_of(self.scope(), token)).transpose()?;
+        let after = token.map(|token| stores::position_of(self.scope(), token)).transpose()?;
         let to = query.created_to.map_or_else(|| keys::LAST_POSITION.to_owned(), |to| keys::time(Timestamp(to.0.saturating_add(1))));
-        let top = if query.top == 0 { TOP } else { query.top };
-        let filtered = !query.status.is_empty() || query.prefix.is_some();
-        let (mut page, mut bytes) = (Page::default(), 0);
-        for _ in 0..STEPS_PER_PAGE {
-            let from = after.as_deref().map_or_else(|| query.created_from.map(keys::time).unwrap_or_default(), keys::behind);
-            let most = if filtered { STEP } else { STEP.min(top - page.items.len()) };
+        let mut listing = Listing::new(query, after);
+        while let Some(most) = listing.step() {
+            let from = listing.after().map_or_else(|| query.created_from.map(keys::time).unwrap_or_default(), keys::behind);
             let (candidates, more) = self.candidates(&Ahead { from, to: to.clone(), most }).await?;
             let last = candidates.last().map(|candidate| candidate.position.clone());
-            for (position, instance, item) in self.look_up(candidates, query.prefix.as_deref()).await? {
-                if page.items.len() >= top || bytes >= BYTES_PER_PAGE {
-                    page.next = after.map(|after| stores::page_token(self.scope(), &after));
-                    return Ok(page);
+            for (position, instance, item) in self.look_up(candidates, |instance| listing.fits(instance)).await? {
+                if listing.is_full() {
+                    return Ok(listing.page(self.scope()));
                 }
-                if let Some(record) = self.wanted(&instance, &item, query).await? {
-                    bytes +=
-                        [Some(&record.input), record.output.as_ref(), record.custom_status.as_ref()].into_iter().flatten().map(Payload::len).sum::<usize>();
-                    page.items.push(record);
-                }
-                after = Some(position);
+                listing.looked_at(position, self.shown(&instance, &item, query).await?);
             }
-            after = last.or(after);
+            listing.passed(last);
             if !more {
-                return Ok(page);
-            }
-            if page.items.len() >= top || bytes >= BYTES_PER_PAGE {
-                break;
+                return Ok(listing.last_page());
             }
         }
-        page.next = after.map(|after| stores::page_token(self.scope(), &after));
-        Ok(page)
+        Ok(listing.page(self.scope()))
     }
 
     /// One page of all instances, without their payloads, for whoever looks after what was left undone. What a purge that was broken off has
@@ -92,7 +72,7 @@ impl DynamoStore {
         let (candidates, more) = self.candidates(&Ahead { from, to: keys::LAST_POSITION.to_owned(), most: STEP }).await?;
         let next = candidates.last().filter(|_| more).map(|last| stores::page_token(self.scope(), &last.position));
         let mut found = Vec::new();
-        for (_, instance, item) in self.look_up(candidates, None).await? {
+        for (_, instance, item) in self.look_up(candidates, |_| true).await? {
             if item.purging {
                 self.purge_to_the_end(&instance, item.incarnation).await?;
             } else if let Some(peeked) = self.peeked(&instance, item).await? {
@@ -140,9 +120,8 @@ impl DynamoStore {
     }
 
     /// What stands in the table under these keys, in their order. Those whose life has changed since stand at another place of the index.
-    async fn look_up(&self, candidates: Vec<Candidate>, prefix: Option<&str>) -> StoreResult<Vec<(String, InstanceId, Item)>> {
+    async fn look_up(&self, candidates: Vec<Candidate>, fits: impl Fn(&InstanceId) -> bool) -> StoreResult<Vec<(String, InstanceId, Item)>> {
         let id_of = |pk: &str, written: Option<&str>| self.inner.hub.instance(pk, written);
-        let fits = |id: &InstanceId| prefix.is_none_or(|prefix| id.as_str().starts_with(prefix));
         // A key that holds the whole id tells whether it is worth a look.
         let wanted: Vec<Candidate> = candidates.into_iter().filter(|candidate| id_of(&candidate.pk, None).is_none_or(|id| fits(&id))).collect();
         let keys = wanted.iter().map(|candidate| attrs::key(&candidate.pk, keys::HEADER)).collect();
@@ -162,24 +141,20 @@ impl DynamoStore {
         Ok(found)
     }
 
-    /// What people see of an item, if the query asks for it.
-    async fn wanted(&self, instance: &InstanceId, item: &Item, query: &ListQuery) -> StoreResult<Option<StatusRecord>> {
-        let fits = |record: &StatusRecord| query.status.is_empty() || query.status.contains(&record.header.status);
+    /// What people see of an item, unless it is sure that the query does not ask for it.
+    async fn shown(&self, instance: &InstanceId, item: &Item, query: &ListQuery) -> StoreResult<Option<StatusRecord>> {
         if item.purging {
             return Ok(None);
         }
         // The payloads of those that are not asked for need not be read.
-        if let Some(header) = item.header_from(&Fetched::default())?
-            && !(query.status.is_empty() || query.status.contains(&header.status))
-        {
+        if item.header_from(&Fetched::default())?.is_some_and(|header| !stores::asks_for(query, &header)) {
             return Ok(None);
         }
         let fetched = self.fetch(Operation::List, &self.inner.hub.of(instance), item.incarnation, item.spilled()).await?;
-        let record = match record(instance, item, &fetched)? {
-            Some(record) => Some(record),
-            None => self.status_now(instance).await?,
-        };
-        Ok(record.filter(fits))
+        match record(instance, item, &fetched)? {
+            Some(record) => Ok(Some(record)),
+            None => self.status_now(instance).await,
+        }
     }
 
     /// What tokens are tied to: this hub of this table.

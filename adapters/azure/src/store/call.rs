@@ -3,17 +3,14 @@
 //! What was refused, or found the service busy, has surely not been done. What has no clear answer may have been done: it is sent again only if
 //! doing it twice is doing it once. Must never: start a call after the deadline.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use durable::ports::StoreError;
-use durable_host::stores::pause_before;
+use durable_host::stores::{FIRST_PAUSE, pause_before};
 
 use super::TableStore;
 use crate::storage::{Refusal, SendError};
 use crate::table::For;
-
-/// The first pause before a call is repeated; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// A call that did not do what it was asked to.
 #[derive(Debug)]

@@ -1,12 +1,14 @@
 //! New instances: an entry in the index of all instances, then one transaction of the header and its gate.
 //!
-//! Whether the id is free is told by the transaction itself. An id that is in use is taken by another transaction, on the condition that the
-//! old life still is what was met; it takes the old gate away, so whoever is about to deliver to the old life finds none. Must never: take an
-//! id from an instance that owes messages to others, or let a new life meet rows of an old one.
+//! Whether the id is free is told by the transaction itself. One whose outcome is not known is sent again, and knows its own first try by its
+//! life and commit id. An id that is in use is taken by another transaction, on the condition that the old life still is what was met; it takes
+//! the old gate away, so whoever is about to deliver to the old life finds none. Must never: take an id from an instance that owes messages to
+//! others, or let a new life meet rows of an old one.
 
 use durable::Payload;
 use durable::ids::Incarnation;
-use durable::ports::{Committed, Create, Created, ReusePolicy, StoreError, StoreResult};
+use durable::ports::{Committed, Create, Created, Loaded, StoreError, StoreResult};
+use durable_host::stores::{FIRST_PAUSE, pause_before};
 
 use super::call::Fail;
 use super::commit::{place_header, seen_first};
@@ -32,8 +34,9 @@ impl TableStore {
         if create.header.fault.is_some() {
             self.note_fault(&create.instance, &create.header).await?;
         }
-        let (mut old, mut written): (Option<Look>, bool) = (None, false);
-        for _ in 0..TRIES {
+        let (mut old, mut written, mut tries): (Option<Look>, bool, usize) = (None, false, 0);
+        let (mut unclear, mut pause, end) = (false, FIRST_PAUSE, self.end());
+        while tries < TRIES {
             let gate = (!item.ended).then(|| keys::gate(item.incarnation, item.revision));
             let item = Item { dead: old.as_ref().map(|old| lives_of(&old.item)).unwrap_or_default(), ..item.clone() };
             let mut changes = put_new(&pk, &item, gate.as_deref(), old.as_ref());
@@ -47,21 +50,38 @@ impl TableStore {
                     return self.stored(&pk, &create, New { item: Item { tag: tag(0), ..item }, gate }, old).await;
                 }
                 Err(Fail::Refused(refusal)) => refusal,
+                // Sent again: if the first one has landed, this one meets it.
+                Err(Fail::Unknown(error)) => {
+                    if !pause_before(&mut pause, end).await {
+                        return Err(error);
+                    }
+                    unclear = true;
+                    continue;
+                }
                 Err(other) => return Err(other.into()),
             };
+            tries += 1;
             tracing::debug!(instance = %create.instance, %refusal, "a start meets another life");
-            old = self.look_at_all(operation::CREATE, &pk, None).await?;
+            let before = std::mem::replace(&mut old, self.look_at_all(operation::CREATE, &pk, None).await?);
             let Some(there) = &old else { continue };
+            if unclear
+                && there.item.incarnation == create.header.incarnation
+                && let Some(stored) = self.stored_before(&create).await?
+            {
+                self.leave_old(&item, before).await;
+                return Ok(Created::Created(stored));
+            }
             if there.item.purging && there.item.incarnation == create.header.incarnation {
                 // The very same life, on its way out: what is left of it must not be taken for the new one's.
                 self.purge_to_the_end(&create.instance, there.item.incarnation).await?;
                 self.enter(&item).await?;
                 (old, written) = (None, false);
-            } else if !may_replace(&there.item, &create)
+            } else if !there.item.holder().gives_way_to(&create)
                 && let Some(there) = old.take()
             {
+                // A try that may still come names its rows and its entry; any other leaves nothing.
                 let own = if written { own } else { Vec::new() };
-                return self.exists(&pk, &create, &item, there, own).await;
+                return self.exists(&pk, &create, there, (!unclear).then_some((&item, own))).await;
             }
         }
         Err(StoreError::Unavailable(format!("instance `{}` is started by too many at a time", create.instance)))
@@ -69,18 +89,30 @@ impl TableStore {
 
     async fn stored(&self, pk: &str, create: &Create, new: New, old: Option<Look>) -> StoreResult<Created> {
         let New { item, gate } = new;
-        if let Some(old) = old.filter(|old| old.item.position != item.position) {
-            self.leave(operation::CREATE, &old.item).await;
-        }
+        self.leave_old(&item, old).await;
         let cleaned = self.clean(operation::CREATE, pk, &item).await;
         let seen = seen_first(self.inner.number, &create.instance, item, gate, create.header.fault.is_some(), cleaned);
         Ok(Created::Created(Committed { token: seen.token(), inbox: Vec::new() }))
     }
 
-    /// The start is refused; this is who has the id.
-    async fn exists(&self, pk: &str, create: &Create, item: &Item, there: Look, own: Vec<String>) -> StoreResult<Created> {
-        // Rows and the entry of this very life may be in use: the start has come twice.
-        if there.item.incarnation != create.header.incarnation {
+    /// Takes a life out of the index that a new one has replaced.
+    async fn leave_old(&self, new: &Item, old: Option<Look>) {
+        if let Some(old) = old.filter(|old| old.item.position != new.position) {
+            self.leave(operation::CREATE, &old.item).await;
+        }
+    }
+
+    /// What stands there, if it still is what this start has written.
+    async fn stored_before(&self, create: &Create) -> StoreResult<Option<Committed>> {
+        let loaded = self.load_now(operation::CREATE, &create.instance, None).await?;
+        let mine = |loaded: &Loaded| loaded.header.incarnation == create.header.incarnation && loaded.header.commit_id == create.header.commit_id;
+        Ok(loaded.filter(mine).map(|loaded| Committed { token: loaded.token, inbox: loaded.inbox }))
+    }
+
+    /// The start is refused; this is who has the id. `unneeded`: its entry and rows, which nothing will ever name.
+    async fn exists(&self, pk: &str, create: &Create, there: Look, unneeded: Option<(&Item, Vec<String>)>) -> StoreResult<Created> {
+        // Those of this very life may be in use: the start has come twice.
+        if let Some((item, own)) = unneeded.filter(|_| there.item.incarnation != create.header.incarnation) {
             if there.item.position != item.position {
                 self.leave(operation::CREATE, item).await;
             }
@@ -151,20 +183,4 @@ fn new_item(pk: &str, create: &Create) -> (Item, Option<Entity>, Vec<Entity>) {
         id: create.instance.as_str().to_owned(),
     };
     (item, appended.chunk, rows)
-}
-
-/// True if a new instance may take the id of an old one.
-fn may_replace(old: &Item, create: &Create) -> bool {
-    if old.purging {
-        return true;
-    }
-    // The very same life: the start came twice. And nobody may be cut off from handing on what it owes to others.
-    if old.incarnation == create.header.incarnation || old.owes {
-        return false;
-    }
-    match create.policy {
-        ReusePolicy::ReplaceEnded => old.ended,
-        ReusePolicy::ReplaceAny => true,
-        ReusePolicy::Never => false,
-    }
 }

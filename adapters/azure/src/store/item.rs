@@ -17,6 +17,7 @@ use durable::codec::FormatError;
 use durable::header::Header;
 use durable::ids::{Incarnation, MessageId};
 use durable::ports::{StoreError, StoreResult};
+use durable_host::stores::Holder;
 
 use super::keys;
 use super::senders::Senders;
@@ -128,6 +129,11 @@ impl Item {
     pub(super) fn spilled(&self) -> Vec<&Spilled> {
         let all = [&self.header, &self.input, &self.output, &self.custom_status];
         all.into_iter().flatten().filter_map(Stored::spilled).collect()
+    }
+
+    /// As the holder of its id.
+    pub(super) const fn holder(&self) -> Holder {
+        Holder { incarnation: self.incarnation, ended: self.ended, owes: self.owes, purging: self.purging }
     }
 
     /// The core's header, wherever it stands. None if the row has changed since it was read.

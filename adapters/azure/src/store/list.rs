@@ -5,11 +5,10 @@
 //! more when an instance ends, and taken back before it is rewound. Must never: read without bound for one page, or take a token of another
 //! hub.
 
-use durable::Payload;
 use durable::Timestamp;
 use durable::ids::InstanceId;
 use durable::ports::{ListQuery, Page, PageToken, StatusRecord, StoreError, StoreResult};
-use durable_host::stores;
+use durable_host::stores::{self, Listing};
 use futures_util::future::try_join_all;
 
 use super::call::Fail;
@@ -18,15 +17,6 @@ use super::load::record;
 use super::stored::Fetched;
 use super::{AT_A_TIME, TableStore, keys, operation};
 use crate::table::{Change, Entity, Filter, If};
-
-/// Instances in a page if the query does not say.
-const TOP: usize = 100;
-/// Entries looked at in one step.
-const STEP: usize = 100;
-/// Steps for one page.
-const STEPS_PER_PAGE: usize = 10;
-/// Bytes of payloads after which a page ends.
-const BYTES_PER_PAGE: usize = 8 * 1024 * 1024;
 
 /// An entry of the index.
 struct Candidate {
@@ -53,42 +43,29 @@ impl TableStore {
 
     /// One page of instances.
     pub(super) async fn list_now(&self, query: &ListQuery, token: Option<&PageToken>) -> StoreResult<Page> {
-        let mut after = token.map(|token| stores::position_of(self.scope(), token)).transpose()?;
+        let after = token.map(|token| stores::position_of(self.scope(), token)).transpose()?;
         let from = query.created_from.map(keys::time).unwrap_or_default();
         let to = query.created_to.map_or_else(|| keys::LAST_POSITION.to_owned(), |to| keys::time(Timestamp(to.0.saturating_add(1))));
-        let top = if query.top == 0 { TOP } else { query.top };
-        let filtered = !query.status.is_empty() || query.prefix.is_some();
-        let (mut page, mut bytes) = (Page::default(), 0);
-        for _ in 0..STEPS_PER_PAGE {
-            let most = if filtered { STEP } else { STEP.min(top - page.items.len()) };
-            let (candidates, more) = self.candidates(after.as_deref(), &from, &to, most).await?;
+        let mut listing = Listing::new(query, after);
+        while let Some(most) = listing.step() {
+            let (candidates, more) = self.candidates(listing.after(), &from, &to, most).await?;
             let last = candidates.last().map(|candidate| candidate.position.clone());
-            let fits = |candidate: &Candidate| query.prefix.as_ref().is_none_or(|prefix| candidate.instance.as_str().starts_with(prefix.as_str()));
-            let wanted: Vec<Candidate> = candidates.into_iter().filter(fits).collect();
+            let wanted: Vec<Candidate> = candidates.into_iter().filter(|candidate| listing.fits(&candidate.instance)).collect();
             for some in wanted.chunks(AT_A_TIME) {
                 let found = try_join_all(some.iter().map(|candidate| self.look_up(candidate, query))).await?;
                 for (candidate, record) in some.iter().zip(found) {
-                    if page.items.len() >= top || bytes >= BYTES_PER_PAGE {
-                        page.next = after.map(|after| stores::page_token(self.scope(), &after));
-                        return Ok(page);
+                    if listing.is_full() {
+                        return Ok(listing.page(self.scope()));
                     }
-                    if let Some(record) = record {
-                        bytes += payload_bytes(&record);
-                        page.items.push(record);
-                    }
-                    after = Some(candidate.position.clone());
+                    listing.looked_at(candidate.position.clone(), record);
                 }
             }
-            after = last.or(after);
+            listing.passed(last);
             if !more {
-                return Ok(page);
-            }
-            if page.items.len() >= top || bytes >= BYTES_PER_PAGE {
-                break;
+                return Ok(listing.last_page());
             }
         }
-        page.next = after.map(|after| stores::page_token(self.scope(), &after));
-        Ok(page)
+        Ok(listing.page(self.scope()))
     }
 
     /// The next entries behind a place, in order of creation; and whether there are more behind them.
@@ -119,23 +96,19 @@ impl TableStore {
         Ok((found, false))
     }
 
-    /// The instance of an entry, if the query asks for it. One whose life has changed since stands at another place.
+    /// The instance of an entry, unless it is sure that the query does not ask for it. One whose life has changed since stands at another place.
     async fn look_up(&self, candidate: &Candidate, query: &ListQuery) -> StoreResult<Option<StatusRecord>> {
-        let fits = |record: &StatusRecord| query.status.is_empty() || query.status.contains(&record.header.status);
         let pk = keys::partition(&candidate.instance);
         let Some(item) = self.item(operation::LIST, &pk, Some(SHOWN)).await?.filter(|item| item.position == candidate.position) else { return Ok(None) };
         // The payloads of those that are not asked for need not be read.
-        if let Some(header) = item.header_from(&Fetched::default())?
-            && !(query.status.is_empty() || query.status.contains(&header.status))
-        {
+        if item.header_from(&Fetched::default())?.is_some_and(|header| !stores::asks_for(query, &header)) {
             return Ok(None);
         }
         let fetched = self.fetch(operation::LIST, &pk, item.incarnation, item.spilled()).await?;
-        let record = match record(&candidate.instance, &item, &fetched)? {
-            Some(record) => Some(record),
-            None => self.status_now(operation::LIST, &candidate.instance).await?,
-        };
-        Ok(record.filter(fits))
+        match record(&candidate.instance, &item, &fetched)? {
+            Some(record) => Ok(Some(record)),
+            None => self.status_now(operation::LIST, &candidate.instance).await,
+        }
     }
 
     /// What tokens are tied to: this hub of this account.
@@ -147,8 +120,4 @@ impl TableStore {
 fn candidate(row: Entity) -> Option<Candidate> {
     let instance = InstanceId::new(row.text("n")?).ok()?;
     Some(Candidate { position: row.row, instance })
-}
-
-fn payload_bytes(record: &StatusRecord) -> usize {
-    [Some(&record.input), record.output.as_ref(), record.custom_status.as_ref()].into_iter().flatten().map(Payload::len).sum()
 }

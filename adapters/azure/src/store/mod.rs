@@ -30,9 +30,9 @@
 //! | | transaction done | the message, and the note of its key | the sender asks again and is told |
 //! | purge | header marked, rows or header left | the instance is unknown | another purge, or a start with that id |
 //!
-//! A request whose answer was lost is never sent again if that could do something twice. If it arrives late it meets a tag, a gate or a row
-//! that is not what it was meant for, and changes nothing; the two exceptions are harmless: an entry of the index, and a first start, which is
-//! known by its life.
+//! A request whose answer was lost is never sent again if that could do something twice; a start is, for it is known by its life and commit
+//! id. If it arrives late it meets a tag, a gate or a row that is not what it was meant for, and changes nothing; the two exceptions are
+//! harmless: an entry of the index, and a first start, whose rows and entry are left to it.
 //!
 //! Each request is one transaction of the account's bill, an entity group transaction too, however many rows it changes: so what belongs to a
 //! commit goes with it. Start: 2 (its entry, its header); turn: 1; delivery: 2; load: 1, and 1 more if its history is longer than some 30 KB.

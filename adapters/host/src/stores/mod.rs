@@ -1,4 +1,7 @@
-//! What stores in a cloud's table have alike: short names in keys, nonces, places that sort, page tokens, pauses before a repeat.
+//! What stores in a cloud's table have alike: short names in keys, nonces, places that sort, pages and their tokens, who may have an id, pauses
+//! before a repeat.
+
+mod listing;
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -8,11 +11,15 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use durable::Timestamp;
 use durable::ids::Incarnation;
 use durable::message::Sender;
-use durable::ports::{Entropy, PageToken, StoreError, StoreResult};
+use durable::ports::{Create, Entropy, PageToken, ReusePolicy, StoreError, StoreResult};
 use sha2::{Digest, Sha256};
 
 use crate::SystemEntropy;
 
+pub use listing::{Listing, asks_for};
+
+/// The first pause before a call is repeated; each is twice as long as the one before.
+pub const FIRST_PAUSE: Duration = Duration::from_millis(25);
 /// The longest pause before a call is repeated.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Bytes of a page token's digest.
@@ -79,6 +86,38 @@ fn token_digest(scope: [&str; 2], position: &str) -> Vec<u8> {
     hash.finalize()[..DIGEST].to_vec()
 }
 
+/// Who has the id that a start asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Holder {
+    /// Which life of it.
+    pub incarnation: Incarnation,
+    /// True if it has ended.
+    pub ended: bool,
+    /// True if it has yet to hand on messages to others.
+    pub owes: bool,
+    /// True if it is being purged.
+    pub purging: bool,
+}
+
+impl Holder {
+    /// True if a new instance may take the id.
+    #[must_use]
+    pub fn gives_way_to(self, create: &Create) -> bool {
+        if self.purging {
+            return true;
+        }
+        // The very same life: the start came twice. And nobody may be cut off from handing on what it owes to others.
+        if self.incarnation == create.header.incarnation || self.owes {
+            return false;
+        }
+        match create.policy {
+            ReusePolicy::ReplaceEnded => self.ended,
+            ReusePolicy::ReplaceAny => true,
+            ReusePolicy::Never => false,
+        }
+    }
+}
+
 /// Waits before a repeat, each time longer. False if there is no time left for that.
 pub async fn pause_before(pause: &mut Duration, end: Instant) -> bool {
     let mut random = [0; 2];
@@ -95,6 +134,10 @@ pub async fn pause_before(pause: &mut Duration, end: Instant) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use durable::header::Header;
+    use durable::ids::CommitId;
+    use durable::{InstanceId, Payload};
+
     use super::*;
 
     #[test]
@@ -104,6 +147,34 @@ mod tests {
         for (scope, token) in [(["ab", "c"], token.0.as_str()), (["a", "b"], &token.0), (["a", "bc"], ""), (["a", "bc"], "AAAAAAAAAAA"), (["a", "bc"], "🦀")]
         {
             assert!(position_of(scope, &PageToken(token.to_owned())).is_err(), "{scope:?} {token}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_given_to_whom_the_policy_says() {
+        let header = Header::pending("story".into(), None, Incarnation([2; 8]), CommitId([1; 8]), Timestamp(0));
+        let create = |policy| Create {
+            instance: InstanceId::new("a").unwrap(),
+            header: header.clone(),
+            input: Payload::default(),
+            output: None,
+            custom_status: None,
+            append: Vec::new(),
+            deliveries: Vec::new(),
+            policy,
+        };
+        let lives = Holder { incarnation: Incarnation([1; 8]), ended: false, owes: false, purging: false };
+        let ended = Holder { ended: true, ..lives };
+        let own = Holder { incarnation: header.incarnation, ..ended };
+        for (holder, gives_way) in [
+            (lives, [false, false, true]),
+            (ended, [false, true, true]),
+            (Holder { owes: true, ..ended }, [false; 3]),
+            (own, [false; 3]),
+            (Holder { purging: true, ..own }, [true; 3]),
+        ] {
+            let all = [ReusePolicy::Never, ReusePolicy::ReplaceEnded, ReusePolicy::ReplaceAny];
+            assert_eq!(all.map(|policy| holder.gives_way_to(&create(policy))), gives_way, "{holder:?}");
         }
     }
 
