@@ -9,6 +9,7 @@ mod lifecycle;
 mod limits;
 mod long;
 mod machine;
+mod peer;
 mod served;
 mod server;
 mod sleepers;
@@ -55,6 +56,9 @@ struct Args {
     /// Where the data goes: a folder on the disk that is to be measured.
     #[arg(long, default_value = ".")]
     folder: PathBuf,
+    /// Measures duroxide with its SQLite store in the same run (builds it first, which takes minutes).
+    #[arg(long)]
+    peer: bool,
     /// Writes one JSON line for each measurement to this file too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -158,6 +162,11 @@ async fn measure(args: &Args) -> Result<(), Failed> {
     }
     if args.wants(Section::Start) {
         report.row(&start::first_answer(folder).await?)?;
+    }
+    if args.peer {
+        for row in peer::measure(folder, args.seconds, &args.outstanding).await? {
+            report.row(&row)?;
+        }
     }
     Ok(())
 }
