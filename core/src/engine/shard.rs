@@ -205,7 +205,7 @@ impl Local {
     /// Runs a future beside the others; the shard does not stop before it ends.
     pub fn spawn<F: Future<Output = ()> + 'static>(self: &Rc<Self>, future: F) {
         // What is spawned is moved into its box, and the state of a drive is as large as all its steps: rare ones belong into boxes of their own.
-        const { assert!(size_of::<F>() <= LARGEST_TASK) }
+        const { assert!(size_of::<F>() <= LARGEST_TASK, "the state of a task has grown too large: put its rare steps into boxes") }
         let local = self.clone();
         self.busy.set(self.busy.get() + 1);
         self.spawned.borrow_mut().push(Box::pin(future.map(move |()| local.busy.set(local.busy.get() - 1))));
