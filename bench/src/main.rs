@@ -1,89 +1,172 @@
 //! One command, one table: `cargo run --release -p durable-bench`.
 //!
-//! A *lifecycle* is: start, a first activity, a durable wait, the event raised, a second activity, completion, and the result read. Each
-//! result is checked. Durability is always on: every answer comes after the fsync that covers it.
+//! Durability is always on: every answer comes after the fsync that covers it. What each row means stands in the modules below.
 
-mod app;
-mod drive;
+mod clients;
+mod figures;
+mod http;
+mod lifecycle;
 mod limits;
-mod wire;
+mod long;
+mod machine;
+mod peer;
+mod served;
+mod server;
+mod sleepers;
+mod start;
+mod workload;
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use figures::Report;
+use lifecycle::Story;
+use limits::Limits;
+
+/// Whatever went wrong: a benchmark ends with it.
+pub(crate) type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// With fewer seconds than this, counts are cut to a [`SMOKE_SCALE`]th share: it is a smoke run.
+const WHOLE_SECONDS: f64 = 2.0;
+const SMOKE_SCALE: f64 = 0.01;
 
 /// Measures the embedded engine on this machine.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Args {
-    /// Seconds for each measurement.
+    #[command(subcommand)]
+    role: Option<Role>,
+    /// Seconds for each measurement of a rate.
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
+    /// The share of the full counts (10,000, 100,000 and 1,000,000 sleepers, …); 1 unless the seconds are few.
+    #[arg(long)]
+    scale: Option<f64>,
+    /// Only these sections.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Section>,
     /// Lifecycles outstanding at a time.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 512])]
     outstanding: Vec<usize>,
+    /// How many sleep, before the scale.
+    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
+    sleepers: Vec<u64>,
     /// Where the data goes: a folder on the disk that is to be measured.
     #[arg(long, default_value = ".")]
-    folder: std::path::PathBuf,
-    /// Prints one JSON line for each measurement instead of the table.
+    folder: PathBuf,
+    /// Measures duroxide with its SQLite store in the same run (builds it first, which takes minutes).
     #[arg(long)]
-    json: bool,
+    peer: bool,
+    /// Writes one JSON line for each measurement to this file too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
-/// What one measurement came to.
-pub(crate) struct Measured {
-    pub what: String,
-    pub outstanding: usize,
-    pub done: u64,
-    pub wall: Duration,
-    pub cpu: Duration,
-    /// Transactions of the store per lifecycle, each one fsync.
-    pub syncs: f64,
-    /// Commits of instances per lifecycle.
-    pub commits: f64,
-    /// From the raise to the completion seen: median and 99th percentile.
-    pub wake: (Duration, Duration),
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    Limits,
+    Lifecycle,
+    Sequence,
+    Fanout,
+    Sleepers,
+    Purge,
+    Start,
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// What this program is when it is started by itself.
+#[derive(Debug, Subcommand)]
+#[command(hide = true)]
+enum Role {
+    /// The server under measurement.
+    #[command(hide = true)]
+    Serve { folder: PathBuf },
+    /// A server without an engine.
+    #[command(hide = true)]
+    ServeNothing,
+}
+
+fn main() -> Result<(), Failed> {
     let args = Args::parse();
-    let seconds = Duration::from_secs_f64(args.seconds);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let syncs = limits::fdatasyncs_per_second(&args.folder, Duration::from_secs(1))?;
-    if !args.json {
-        println!("durable {} · {} cores · SQLite WAL, synchronous=FULL: every answer after its fsync", env!("CARGO_PKG_VERSION"), cores());
-        println!("limit: {syncs:.0} fdatasync/s of a 4 KiB append, one at a time\n");
-        println!("| lifecycles | outstanding | per second | CPU s per 1000 | fsyncs each | commits each | wake p50 ms | wake p99 ms | of the fsync limit |");
-        println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    let result = match &args.role {
+        Some(Role::Serve { folder }) => runtime.block_on(server::serve(folder)),
+        Some(Role::ServeNothing) => runtime.block_on(server::serve_nothing()),
+        None => runtime.block_on(measure(&args)),
+    };
+    // A thread may still be reading standard input.
+    runtime.shutdown_background();
+    result
+}
+
+impl Args {
+    fn wants(&self, section: Section) -> bool {
+        self.only.is_empty() || self.only.contains(&section)
     }
-    for outstanding in &args.outstanding {
-        let measured = runtime.block_on(drive::in_process(&args.folder, *outstanding, seconds))?;
-        report(&measured, syncs, args.json);
+
+    fn scaled(&self, count: u64) -> u64 {
+        let scale = self.scale.unwrap_or(if self.seconds < WHOLE_SECONDS { SMOKE_SCALE } else { 1.0 });
+        ((count as f64 * scale) as u64).max(10)
     }
-    for outstanding in &args.outstanding {
-        let measured = runtime.block_on(wire::over_http(&args.folder, *outstanding, seconds))?;
-        report(&measured, syncs, args.json);
+}
+
+fn about() -> [(&'static str, String); 4] {
+    [
+        ("engine", format!("durable {}", env!("CARGO_PKG_VERSION"))),
+        ("machine", machine::describe()),
+        ("load before", machine::load()),
+        ("durability", format!("SQLite {}, WAL, synchronous=FULL, every answer after its fsync", rusqlite::version())),
+    ]
+}
+
+async fn measure(args: &Args) -> Result<(), Failed> {
+    let (folder, time): (&Path, _) = (&args.folder, Duration::from_secs_f64(args.seconds));
+    let mut report = Report::begin(args.json.as_deref(), &about())?;
+    let limits = if args.wants(Section::Limits) {
+        Limits::measure(folder, &args.outstanding, time.min(Duration::from_secs(2)), &mut report).await?
+    } else {
+        Limits::default()
+    };
+    if args.wants(Section::Lifecycle) {
+        for story in [Story::Lifecycle, Story::Hello] {
+            for at_a_time in &args.outstanding {
+                report.row(&lifecycle::in_process(folder, story, *at_a_time, time, &limits).await?)?;
+            }
+            for at_a_time in &args.outstanding {
+                report.row(&lifecycle::over_http(folder, story, *at_a_time, time, &limits).await?)?;
+            }
+        }
+    }
+    if args.wants(Section::Sequence) {
+        for steps in [10, 1_000, 5_000] {
+            report.row(&long::sequence(folder, args.scaled(steps)).await?)?;
+        }
+    }
+    if args.wants(Section::Fanout) {
+        for width in [100, 10_000] {
+            report.row(&long::fan_out(folder, args.scaled(width)).await?)?;
+        }
+    }
+    if args.wants(Section::Sleepers) {
+        for count in &args.sleepers {
+            for row in sleepers::asleep(folder, args.scaled(*count)).await? {
+                report.row(&row)?;
+            }
+        }
+    }
+    if args.wants(Section::Purge) {
+        for row in sleepers::wake_all_and_purge(folder, args.scaled(10_000), args.scaled(100_000)).await? {
+            report.row(&row)?;
+        }
+    }
+    if args.wants(Section::Start) {
+        report.row(&start::first_answer(folder).await?)?;
+    }
+    if args.peer {
+        for row in peer::measure(folder, args.seconds, &args.outstanding).await? {
+            report.row(&row)?;
+        }
     }
     Ok(())
-}
-
-fn report(m: &Measured, limit: f64, json: bool) {
-    let rate = m.done as f64 / m.wall.as_secs_f64();
-    let cpu = m.cpu.as_secs_f64() * 1000.0 / (m.done as f64).max(1.0);
-    let (p50, p99) = (m.wake.0.as_secs_f64() * 1e3, m.wake.1.as_secs_f64() * 1e3);
-    // One lifecycle at a time waits for its four fsyncs one after the other.
-    let ratio = rate * m.commits / limit;
-    if json {
-        let line = serde_json::json!({
-            "what": m.what, "outstanding": m.outstanding, "lifecycles": m.done, "per_second": rate, "cpu_seconds_per_1000": cpu,
-            "fsyncs_each": m.syncs, "commits_each": m.commits, "wake_p50_ms": p50, "wake_p99_ms": p99,
-            "fdatasync_limit_per_second": limit, "durability": "WAL, synchronous=FULL",
-        });
-        println!("{line}");
-    } else {
-        println!("| {} | {} | {rate:.0} | {cpu:.3} | {:.2} | {:.2} | {p50:.2} | {p99:.2} | {ratio:.2} |", m.what, m.outstanding, m.syncs, m.commits);
-    }
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use durable::header::RuntimeStatus;
 use durable::ports::StoreError;
-use durable::{ClientError, InstanceId};
+use durable::{Client, ClientError, InstanceId};
+use futures_util::StreamExt;
 use serde::Serialize;
 
 use crate::errors::Refused;
@@ -15,6 +16,9 @@ use crate::{answer, list};
 
 /// Instances that are looked at together.
 const PAGE: usize = 100;
+
+/// Of these, so many are removed at a time: a store that syncs once for many writes then does.
+const AT_A_TIME: usize = 64;
 
 /// How many instances a purge has removed.
 #[derive(Serialize)]
@@ -30,6 +34,10 @@ fn purged(count: u64) -> Response {
 pub(crate) async fn one(api: &Api, instance: &InstanceId) -> Result<Response, Refused> {
     api.client.purge(instance).await?;
     Ok(purged(1))
+}
+
+async fn remove(client: Client, instance: InstanceId) -> Result<(), ClientError> {
+    client.purge(&instance).await
 }
 
 /// Removes every ended instance that the filter names, page after page. Unlike in a list, a filter by state that names no state at all
@@ -56,8 +64,9 @@ pub(crate) async fn many(api: &Api, call: &Call) -> Result<Response, Refused> {
     let (mut count, mut busy, mut token) = (0, None, None);
     loop {
         let page = api.client.list(filter.clone(), token).await?;
-        for record in &page.items {
-            match api.client.purge(&record.instance).await {
+        let mut removals = futures_util::stream::iter(page.items).map(|record| remove(api.client.clone(), record.instance)).buffer_unordered(AT_A_TIME);
+        while let Some(removed) = removals.next().await {
+            match removed {
                 Ok(()) => count += 1,
                 // Somebody else removed it, or began it anew.
                 Err(ClientError::NotFound(_) | ClientError::NotEnded { .. }) => {}

@@ -28,7 +28,7 @@ pub struct LocalOptions {
     pub shards: Option<usize>,
     /// Activities that run at a time.
     pub activities: usize,
-    /// Instances that stay in memory between turns, over all shards.
+    /// Instances that stay in memory between turns, over all shards: about 6 KB each. The others are replayed when something comes for them.
     pub live: usize,
     /// Opens a database that is known to lack its last commits (see [`OpenError::MissingCommits`]).
     pub accept_missing_commits: bool,
@@ -41,7 +41,7 @@ impl LocalOptions {
     /// Everything in this folder, the rest as it is usual.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), shards: None, activities: 256, live: 20_000, accept_missing_commits: false, url_secret: None }
+        Self { folder: folder.into(), shards: None, activities: 256, live: 4_000, accept_missing_commits: false, url_secret: None }
     }
 }
 

@@ -171,6 +171,19 @@ impl State {
         }
     }
 
+    /// Gives back the room that turns work in.
+    pub fn rest(&mut self) {
+        self.drafts.shrink_to_fit();
+        self.emitted.shrink_to_fit();
+        self.ops.shrink_to_fit();
+        if self.unseen.is_empty() {
+            self.unseen = BTreeMap::new();
+        }
+        if self.due.is_empty() {
+            self.due = BTreeSet::new();
+        }
+    }
+
     // ---- calls from user code ----
 
     /// Counts a call; leaves user code by unwinding if there are too many in one turn.

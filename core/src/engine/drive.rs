@@ -16,9 +16,9 @@ use super::shard::Local;
 use super::slot::{Queued, Resident, Slot, SlotState};
 use crate::Timestamp;
 use crate::header::{Header, RuntimeStatus};
-use crate::ids::CommitId;
+use crate::ids::{CommitId, Incarnation};
 use crate::limits;
-use crate::machine::{Live, Stored, TurnFault, TurnInput, terminate_without_code};
+use crate::machine::{Live, Stored, Turn, TurnFault, TurnInput, terminate_without_code};
 use crate::message::{Message, MessageBody};
 use crate::payload::Payload;
 use crate::ports::{Commit, CommitOutcome, Committed, FirstTurn, Known, Loaded, StoreError, Token};
@@ -53,7 +53,7 @@ impl Local {
         while !self.is_abandoned() {
             let start = slot.state.borrow_mut().starts.pop_front();
             if let Some(start) = start {
-                self.start(slot, start).await;
+                Box::pin(self.start(slot, start)).await;
                 continue;
             }
             match self.step(slot).await {
@@ -114,12 +114,12 @@ impl Local {
             (resident, look_inbox)
         };
         let resident = match resident {
-            Some(resident) if look_inbox => self.refresh(slot, resident).await?,
+            Some(resident) if look_inbox => Box::pin(self.refresh(slot, resident)).await?,
             other => other,
         };
         let resident = match resident {
             Some(resident) => resident,
-            None => match self.load(slot).await? {
+            None => match Box::pin(self.load(slot)).await? {
                 Some(resident) => resident,
                 None => return Ok(Step::Idle),
             },
@@ -193,7 +193,7 @@ impl Local {
         }
         match live {
             Ok(live) => {
-                let resident = Resident { live, token: loaded.token, inbox: loaded.inbox };
+                let resident = Resident { live: Box::new(live), token: loaded.token, inbox: loaded.inbox };
                 if resident.live.header().fault.is_some() {
                     return Ok(Some(resident));
                 }
@@ -231,7 +231,7 @@ impl Local {
     async fn advance(self: &Rc<Self>, slot: &Rc<Slot>, mut resident: Resident) -> Result<Step, StoreError> {
         let turn_first = std::mem::take(&mut slot.state.borrow_mut().turn_first);
         if !resident.live.header().outbox.is_empty() && !turn_first {
-            return self.hand_on(slot, resident).await;
+            return Box::pin(self.hand_on(slot, resident)).await;
         }
         if resident.live.header().status.is_terminal() {
             self.refuse_all(slot, resident.live.header());
@@ -239,30 +239,24 @@ impl Local {
         let (direct, replies) = self.take_queue(slot, &resident);
         if !self.needs_turn(&resident, &direct) {
             if !resident.live.header().outbox.is_empty() {
-                return self.hand_on(slot, resident).await;
+                return Box::pin(self.hand_on(slot, resident)).await;
             }
             if std::mem::take(&mut slot.state.borrow_mut().look_tasks) {
-                match self.run_what_is_left(slot, resident).await? {
+                match Box::pin(self.run_what_is_left(slot, resident)).await? {
                     Some(left) => resident = left,
                     None => return Ok(Step::Again),
                 }
             }
             if self.alarm_is_spent(resident.live.header()) {
-                return self.arm_again(slot, resident).await;
+                return Box::pin(self.arm_again(slot, resident)).await;
             }
             if !resident.live.header().status.is_terminal() || !resident.live.header().orphans.is_empty() {
                 slot.state.borrow_mut().resident = Some(resident);
             }
             return Ok(Step::Idle);
         }
-        let commit_id = self.shared.commit_id();
-        let header = resident.live.header().clone();
-        let input = self.turn_input(&resident.inbox, &direct, commit_id);
-        let first_input = resident.live.input().clone();
-        let turn = self.guarded(slot, &header, &first_input, || resident.live.turn(&input));
-        if header.status == RuntimeStatus::Pending {
-            self.shared.caution.came_back(FirstTurn::of(self.shared.app.build_id(), &header.name, &first_input));
-        }
+        let header = Box::new(resident.live.header().clone());
+        let turn = self.turn(slot, &header, &mut resident, &direct);
         if self.is_abandoned() {
             return Ok(Step::Idle);
         }
@@ -270,7 +264,7 @@ impl Local {
             Ok(turn) => turn,
             Err(fault) => {
                 put_back(slot, direct, replies);
-                self.fault(slot, header, resident.token, &fault).await?;
+                Box::pin(self.fault(slot, *header, resident.token, &fault)).await?;
                 return Ok(Step::Again);
             }
         };
@@ -289,7 +283,7 @@ impl Local {
                 return Err(trouble);
             }
         };
-        let landed = self.commit(slot, &header, &resident.token, &prepared, direct.clone()).await;
+        let landed = self.commit(slot, header.revision, &resident.token, &prepared, direct.clone()).await;
         let step = self.conclude(slot, (resident.live, header.due()), prepared, landed, (direct, replies)).await?;
         if header.fault.is_some() {
             // A fault is cured: what had been asked for before it was left where it was.
@@ -298,11 +292,23 @@ impl Local {
         Ok(step)
     }
 
+    /// Runs one turn, and leaves it to the caller what comes of it.
+    fn turn(&self, slot: &Slot, header: &Header, resident: &mut Resident, direct: &[Message]) -> Result<Box<Turn>, TurnFault> {
+        let Resident { live, inbox, .. } = resident;
+        let input = self.turn_input(inbox, direct, self.shared.commit_id());
+        let first_input = live.input().clone();
+        let turn = self.guarded(slot, header, &first_input, || live.turn(&input).map(Box::new));
+        if header.status == RuntimeStatus::Pending {
+            self.shared.caution.came_back(FirstTurn::of(self.shared.app.build_id(), &header.name, &first_input));
+        }
+        turn
+    }
+
     /// Follows a commit up, whichever way it went.
     pub(super) async fn conclude(
         self: &Rc<Self>,
         slot: &Rc<Slot>,
-        (mut live, due_before): (Live, Option<Timestamp>),
+        (mut live, due_before): (Box<Live>, Option<Timestamp>),
         prepared: Prepared,
         landed: Result<Committed, NotLanded>,
         (direct, replies): (Vec<Message>, Vec<Reply>),
@@ -310,14 +316,14 @@ impl Local {
         match landed {
             Ok(committed) => {
                 self.due_moved(slot, due_before, prepared.header.due());
-                live.stored(prepared.header.clone());
+                live.stored((*prepared.header).clone());
                 {
                     let mut state = slot.state.borrow_mut();
                     state.losses = 0;
                     state.resident = Some(Resident { live, token: committed.token, inbox: committed.inbox });
                 }
                 answer_all(replies, &Ok(()));
-                self.committed(slot, prepared).await;
+                self.committed(slot, prepared);
                 Ok(Step::Again)
             }
             Err(NotLanded::Lost) => {
@@ -330,7 +336,7 @@ impl Local {
                     state.losses
                 };
                 if losses >= 2 {
-                    self.store_queue_plainly(slot, prepared.header.status).await?;
+                    Box::pin(self.store_queue_plainly(slot, prepared.header.status)).await?;
                 }
                 Ok(Step::Again)
             }
@@ -398,7 +404,7 @@ impl Local {
         let stored = Stored { header: &loaded.header, input: &loaded.input, history: &loaded.events };
         let input = self.turn_input(&loaded.inbox, &direct, self.shared.commit_id());
         let turn = match terminate_without_code(&self.shared.app, &slot.id, &stored, &input) {
-            Ok(Some(turn)) => turn,
+            Ok(Some(turn)) => Box::new(turn),
             Ok(None) => {
                 put_back(slot, direct, replies);
                 return Ok(());
@@ -415,13 +421,13 @@ impl Local {
                 return Err(trouble);
             }
         };
-        match self.commit(slot, &loaded.header, &loaded.token, &prepared, direct.clone()).await {
+        match self.commit(slot, loaded.header.revision, &loaded.token, &prepared, direct.clone()).await {
             Ok(_) => {
                 self.due_moved(slot, loaded.header.due(), prepared.header.due());
                 answer_all(replies, &Ok(()));
                 // What is left of it (an outbox, a late message) is found by another look.
                 slot.state.borrow_mut().look = !prepared.header.outbox.is_empty();
-                self.committed(slot, prepared).await;
+                self.committed(slot, prepared);
                 Ok(())
             }
             Err(not_landed) => {
@@ -488,13 +494,20 @@ impl Local {
     }
 
     /// Commits a prepared turn. An unknown outcome is settled here, by the commit id.
-    pub(super) async fn commit(&self, slot: &Slot, base: &Header, token: &Token, prepared: &Prepared, direct: Vec<Message>) -> Result<Committed, NotLanded> {
+    pub(super) fn commit<'a>(
+        &'a self,
+        slot: &'a Slot,
+        base: u64,
+        token: &Token,
+        prepared: &Prepared,
+        direct: Vec<Message>,
+    ) -> impl Future<Output = Result<Committed, NotLanded>> + use<'a> {
         let turn = &prepared.turn;
         let commit = Commit {
             instance: slot.id.clone(),
             token: token.clone(),
-            base: base.revision,
-            header: prepared.header.clone(),
+            base,
+            header: (*prepared.header).clone(),
             reset: turn.reset,
             append: turn.append.clone(),
             taken: turn.taken,
@@ -504,13 +517,19 @@ impl Local {
             output: turn.output.clone(),
             custom_status: turn.custom_status.clone(),
         };
-        self.settle(slot, commit).await
+        self.settle(slot, commit)
     }
 
     /// Sends a commit off; if its outcome is not known, the stored commit id tells.
-    pub(super) async fn settle(&self, slot: &Slot, commit: Commit) -> Result<Committed, NotLanded> {
+    pub(super) fn settle<'a>(&'a self, slot: &'a Slot, commit: Commit) -> impl Future<Output = Result<Committed, NotLanded>> + use<'a> {
         let (incarnation, mine) = (commit.header.incarnation, commit.header.commit_id);
-        match self.shared.ports.store.commit(commit).await {
+        // Handed over at once: a drive does not carry the commit while it waits.
+        let sent = self.shared.ports.store.commit(commit);
+        async move { self.settled(slot, (incarnation, mine), sent.await).await }
+    }
+
+    async fn settled(&self, slot: &Slot, (incarnation, mine): (Incarnation, CommitId), outcome: CommitOutcome) -> Result<Committed, NotLanded> {
+        match outcome {
             CommitOutcome::Committed(committed) => Ok(committed),
             CommitOutcome::Lost(winner) => match winner {
                 // Our own commit, come through twice on its way.
@@ -536,7 +555,7 @@ fn asks_for_rewind(state: &SlotState) -> bool {
 }
 
 /// Who waits for the answer to a message, and the life it is meant for.
-pub(super) type Reply = (Option<crate::ids::Incarnation>, Option<oneshot::Sender<Result<(), ClientError>>>);
+pub(super) type Reply = (Option<Incarnation>, Option<oneshot::Sender<Result<(), ClientError>>>);
 
 fn answer_all(replies: Vec<Reply>, answer: &Result<(), ClientError>) {
     for (_, reply) in replies {

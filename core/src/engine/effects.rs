@@ -19,9 +19,9 @@ use crate::{Failure, InstanceId, Timestamp};
 
 /// A turn with everything done that must come before its commit.
 pub(super) struct Prepared {
-    pub turn: Turn,
+    pub turn: Box<Turn>,
     /// The header as it will be stored.
-    pub header: Header,
+    pub header: Box<Header>,
     /// What the store is to deliver in the same transaction.
     pub deliveries: Vec<Delivery>,
     pub cover: Option<Handle>,
@@ -33,8 +33,8 @@ pub(super) struct Prepared {
 
 impl Local {
     /// Arms the alarm and puts the safety net up. `outbox` keeps deliveries out of the commit's own transaction on every store.
-    pub(super) async fn prepare(&self, slot: &Slot, mut turn: Turn, outbox: bool) -> Result<Prepared, StoreError> {
-        let mut header = turn.header.clone();
+    pub(super) async fn prepare(&self, slot: &Slot, mut turn: Box<Turn>, outbox: bool) -> Result<Prepared, StoreError> {
+        let mut header = Box::new(turn.header.clone());
         let placed = self.place(&mut header, std::mem::take(&mut turn.tasks));
         let mut deliveries = Vec::new();
         if self.shared.ports.store.delivers_atomically() && !outbox {
@@ -108,7 +108,7 @@ impl Local {
     }
 
     /// A commit has landed: whoever waits is told, others are looked at, activities run.
-    pub(super) async fn committed(self: &Rc<Self>, slot: &Rc<Slot>, prepared: Prepared) {
+    pub(super) fn committed(self: &Rc<Self>, slot: &Rc<Slot>, prepared: Prepared) {
         slot.state.borrow_mut().covers.extend(prepared.cover);
         self.disarm(prepared.spent);
         self.shared.watchers.notify(&slot.id);
@@ -376,14 +376,14 @@ impl Local {
                 }
             }
         }
-        let prepared = match self.prepare(slot, turn, true).await {
+        let prepared = match self.prepare(slot, Box::new(turn), true).await {
             Ok(prepared) => prepared,
             Err(trouble) => {
                 slot.state.borrow_mut().queue.push_front(request);
                 return Err(trouble);
             }
         };
-        let landed = self.commit(slot, &loaded.header, &loaded.token, &prepared, Vec::new()).await;
+        let landed = self.commit(slot, loaded.header.revision, &loaded.token, &prepared, Vec::new()).await;
         let (message, reply): (Message, Reply) = (request.message, (request.life, request.reply));
         match &landed {
             Ok(_) => {
@@ -393,7 +393,7 @@ impl Local {
             }
             Err(_) => put_back(slot, vec![message], vec![reply]),
         }
-        self.conclude(slot, (live, None), prepared, landed, (Vec::new(), Vec::new())).await.map(|_| ())
+        self.conclude(slot, (Box::new(live), None), prepared, landed, (Vec::new(), Vec::new())).await.map(|_| ())
     }
 
     async fn rewind_child(&self, child: &InstanceId, reason: &str) -> Result<(), ClientError> {

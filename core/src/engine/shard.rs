@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use futures_channel::{mpsc, oneshot};
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 
 use super::slot::{Queued, Slot};
 use super::{Ask, ClientError, Shared};
@@ -29,6 +29,12 @@ pub struct Shard {
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
+/// Bytes that the state of a task may have.
+const LARGEST_TASK: usize = 4096;
+
+/// Fewer entries of the idle list than this are never looked through.
+const SWEEP_FROM: usize = 64;
+
 /// The running shard.
 pub(super) struct Local {
     pub shared: Arc<Shared>,
@@ -38,6 +44,8 @@ pub(super) struct Local {
     /// Live instances that do nothing, oldest first; entries may be out of date.
     idle: RefCell<VecDeque<(u64, Rc<Slot>)>>,
     idle_count: Cell<u64>,
+    /// Entries out of date are dropped when there are so many in all.
+    idle_sweep: Cell<usize>,
     spawned: RefCell<Vec<Task>>,
     /// Drives and activities under way.
     busy: Cell<usize>,
@@ -69,6 +77,7 @@ impl Shard {
             slots: RefCell::default(),
             idle: RefCell::default(),
             idle_count: Cell::new(0),
+            idle_sweep: Cell::new(SWEEP_FROM),
             spawned: RefCell::default(),
             busy: Cell::new(0),
             planned: Cell::new(0),
@@ -120,7 +129,7 @@ impl Local {
         match ask {
             Ask::Start(start) => {
                 let slot = self.slot(&start.instance);
-                slot.state.borrow_mut().starts.push_back(*start);
+                slot.state.borrow_mut().starts.push_back(start);
                 self.poke(&slot);
             }
             Ask::Send { instance, message, reply } => {
@@ -194,13 +203,12 @@ impl Local {
     }
 
     /// Runs a future beside the others; the shard does not stop before it ends.
-    pub fn spawn(self: &Rc<Self>, future: impl Future<Output = ()> + 'static) {
+    pub fn spawn<F: Future<Output = ()> + 'static>(self: &Rc<Self>, future: F) {
+        // What is spawned is moved into its box, and the state of a drive is as large as all its steps: rare ones belong into boxes of their own.
+        const { assert!(size_of::<F>() <= LARGEST_TASK, "the state of a task has grown too large: put its rare steps into boxes") }
         let local = self.clone();
         self.busy.set(self.busy.get() + 1);
-        self.spawned.borrow_mut().push(Box::pin(async move {
-            future.await;
-            local.busy.set(local.busy.get() - 1);
-        }));
+        self.spawned.borrow_mut().push(Box::pin(future.map(move |()| local.busy.set(local.busy.get() - 1))));
     }
 
     /// Looks at the slot again at a later time, for what others had claimed if so said; stopping does not wait for that.
@@ -245,15 +253,21 @@ impl Local {
                 return;
             }
             state.idle_since = stamp;
+            state.rest();
         }
         let mut idle = self.idle.borrow_mut();
         idle.push_back((stamp, slot.clone()));
+        if idle.len() >= self.idle_sweep.get() {
+            // An entry out of date keeps a slot in memory that may have ended long ago.
+            idle.retain(|(stamp, slot)| slot.state.borrow().is_idle_since(*stamp));
+            self.idle_sweep.set(2 * idle.len().max(SWEEP_FROM));
+        }
         let limit = self.shared.config.live_per_shard.max(1);
         while idle.len() > limit {
             let Some((stamp, oldest)) = idle.pop_front() else { break };
             let evict = {
                 let state = oldest.state.borrow();
-                state.idle_since == stamp && !state.driving && state.running.is_empty()
+                state.is_idle_since(stamp) && !state.driving && state.running.is_empty()
             };
             if evict {
                 oldest.state.borrow_mut().resident = None;

@@ -15,7 +15,8 @@ use crate::ports::{Handle, Token};
 
 /// A live instance that stands exactly where the store stands.
 pub(super) struct Resident {
-    pub live: Live,
+    /// Boxed: it moves in and out of drives at each turn.
+    pub live: Box<Live>,
     pub token: Token,
     /// What the store's inbox holds, as far as is known.
     pub inbox: Vec<Message>,
@@ -58,7 +59,7 @@ impl From<&ActivityTask> for RunKey {
 #[derive(Default)]
 pub(super) struct SlotState {
     pub resident: Option<Resident>,
-    pub starts: VecDeque<StartAsk>,
+    pub starts: VecDeque<Box<StartAsk>>,
     pub queue: VecDeque<Queued>,
     /// Something may be due.
     pub look: bool,
@@ -88,6 +89,24 @@ impl SlotState {
     /// True if there is a reason to drive.
     pub fn has_reason(&self) -> bool {
         self.look || self.look_inbox || self.look_tasks || !self.starts.is_empty() || !self.queue.is_empty()
+    }
+
+    /// True if it has been idle since then, with its instance in memory.
+    pub fn is_idle_since(&self, stamp: u64) -> bool {
+        self.idle_since == stamp && self.resident.is_some()
+    }
+
+    /// Gives back what it does not need before the next message comes.
+    pub fn rest(&mut self) {
+        if !self.running.is_empty() {
+            return;
+        }
+        self.starts.shrink_to_fit();
+        self.queue.shrink_to_fit();
+        self.running.shrink_to_fit();
+        if let Some(resident) = &mut self.resident {
+            resident.live.rest();
+        }
     }
 
     /// True if a host that ends now leaves something undone.

@@ -13,7 +13,7 @@ use crate::machine::{Live, Stored, Turn, TurnFault};
 use crate::ports::{Create, Created, FirstTurn, ReusePolicy};
 
 impl Local {
-    pub(super) async fn start(self: &Rc<Self>, slot: &Rc<Slot>, ask: StartAsk) {
+    pub(super) async fn start(self: &Rc<Self>, slot: &Rc<Slot>, ask: Box<StartAsk>) {
         let in_memory = slot.state.borrow().resident.as_ref().map(|resident| (resident.live.header().incarnation, resident.live.header().status));
         if in_memory.is_some_and(|(life, _)| life == ask.incarnation) {
             // The same start, repeated.
@@ -35,11 +35,11 @@ impl Local {
         }
         match first {
             Ok((live, turn)) => self.create_with_first_turn(slot, ask, live, turn).await,
-            Err(fault) => self.create_faulted(slot, ask, pending, &fault).await,
+            Err(fault) => Box::pin(self.create_faulted(slot, ask, pending, &fault)).await,
         }
     }
 
-    fn first_turn(&self, slot: &Slot, pending: &Header, ask: &StartAsk) -> Result<(Live, Turn), TurnFault> {
+    fn first_turn(&self, slot: &Slot, pending: &Header, ask: &StartAsk) -> Result<(Box<Live>, Box<Turn>), TurnFault> {
         let mark = FirstTurn::of(self.shared.app.build_id(), &ask.name, &ask.input);
         if let Some(fault) = self.shared.caution.fault(mark) {
             return Err(fault);
@@ -48,18 +48,18 @@ impl Local {
         self.guarded(slot, pending, &ask.input, || {
             let mut live = Live::load(&self.shared.app, &slot.id, &stored)?;
             let turn = live.turn(&self.turn_input(&[], &[], ask.commit_id))?;
-            Ok((live, turn))
+            Ok((Box::new(live), Box::new(turn)))
         })
     }
 
-    async fn create_with_first_turn(self: &Rc<Self>, slot: &Rc<Slot>, ask: StartAsk, mut live: Live, turn: Turn) {
+    async fn create_with_first_turn(self: &Rc<Self>, slot: &Rc<Slot>, ask: Box<StartAsk>, mut live: Box<Live>, turn: Box<Turn>) {
         let prepared = match self.prepare(slot, turn, false).await {
             Ok(prepared) => prepared,
             Err(trouble) => return reply_to(ask.reply, Err(trouble.into())),
         };
         let create = Create {
             instance: slot.id.clone(),
-            header: prepared.header.clone(),
+            header: (*prepared.header).clone(),
             // A first turn that continues as new brings the next execution's input.
             input: prepared.turn.input.clone().unwrap_or_else(|| ask.input.clone()),
             output: prepared.turn.output.clone(),
@@ -71,10 +71,10 @@ impl Local {
         match self.shared.ports.store.create(create).await {
             Ok(Created::Created(committed)) => {
                 self.due_moved(slot, None, prepared.header.due());
-                live.stored(prepared.header.clone());
+                live.stored((*prepared.header).clone());
                 slot.state.borrow_mut().resident = Some(Resident { live, token: committed.token, inbox: committed.inbox });
                 reply_to(ask.reply, Ok(()));
-                self.committed(slot, prepared).await;
+                self.committed(slot, prepared);
             }
             Ok(Created::Exists(loaded)) => {
                 self.release(prepared.cover).await;
@@ -99,7 +99,7 @@ impl Local {
     }
 
     /// User code does not allow the first turn: the start is accepted all the same, and bears the fault.
-    async fn create_faulted(self: &Rc<Self>, slot: &Rc<Slot>, ask: StartAsk, mut header: Header, fault: &TurnFault) {
+    async fn create_faulted(self: &Rc<Self>, slot: &Rc<Slot>, ask: Box<StartAsk>, mut header: Header, fault: &TurnFault) {
         let shared = &self.shared;
         header.revision = 1;
         header.fault = Some(fault.record(None, shared.app.build_id(), header.version.as_deref(), header.created));

@@ -133,6 +133,11 @@ impl Live {
         tasks
     }
 
+    /// Gives back the room that turns work in: nothing is expected soon.
+    pub fn rest(&mut self) {
+        self.machine.state().rest();
+    }
+
     /// Takes over the header as it was stored, where the driver added to it (outbox, alarm).
     pub fn stored(&mut self, header: Header) {
         self.header = header;
