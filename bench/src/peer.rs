@@ -10,7 +10,7 @@ use crate::Failed;
 use crate::figures::Row;
 
 /// Numbers of the peer that the table shows.
-const SHOWN: [&str; 4] = ["per_second", "whole_cpu_seconds_per_1000", "p50_ms", "p99_ms"];
+const SHOWN: [&str; 5] = ["per_second", "whole_cpu_seconds_per_1000", "p50_ms", "p99_ms", "failed"];
 
 /// Runs the peer; gives its rows.
 pub(crate) async fn measure(folder: &Path, seconds: f64, outstanding: &[usize]) -> Result<Vec<Row>, Failed> {
@@ -22,7 +22,7 @@ pub(crate) async fn measure(folder: &Path, seconds: f64, outstanding: &[usize]) 
     command.args(["--seconds", &seconds.to_string(), "--outstanding", &outstanding.join(",")]);
     let ran = command.stderr(Stdio::inherit()).output().await?;
     if !ran.status.success() {
-        return Err(format!("the peer ended with {}: it needs libssl-dev and pkg-config to be built", ran.status).into());
+        return Err(format!("the peer ended with {}; to be built it needs libssl-dev and pkg-config", ran.status).into());
     }
     // Its log of locks it ran into comes between.
     String::from_utf8(ran.stdout)?.lines().filter(|line| line.starts_with('{')).map(row).collect()

@@ -33,7 +33,7 @@ struct Args {
 }
 
 /// A story that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who waits for an instance's first activity to have ended.
 #[derive(Clone, Default)]
@@ -91,17 +91,26 @@ async fn measure(folder: &Path, story: &'static str, outstanding: usize, time: D
     for _ in 0..outstanding {
         let (client, hints, next) = (Client::new(store.clone()), hints.clone(), next.clone());
         tasks.spawn(async move {
-            let mut times = Vec::new();
+            let (mut times, mut failed) = (Vec::new(), 0_u64);
             while begun.elapsed() < time {
                 let instance = format!("i{}", next.fetch_add(1, Ordering::Relaxed));
-                times.push(once(&client, &hints, story, &instance).await?);
+                // Locks that last too long fail its instances: that is part of what is measured.
+                match once(&client, &hints, story, &instance).await {
+                    Ok(took) => times.push(took),
+                    Err(trouble) => {
+                        failed += 1;
+                        eprintln!("{trouble}");
+                    }
+                }
             }
-            Ok::<_, Failed>(times)
+            (times, failed)
         });
     }
-    let mut times = Vec::new();
+    let (mut times, mut failed) = (Vec::new(), 0);
     while let Some(ended) = tasks.join_next().await {
-        times.extend(ended??);
+        let (more, lost) = ended?;
+        times.extend(more);
+        failed += lost;
     }
     let (wall, cpu) = (begun.elapsed(), self::cpu().saturating_sub(cpu));
     runtime.shutdown(None).await;
@@ -110,7 +119,7 @@ async fn measure(folder: &Path, story: &'static str, outstanding: usize, time: D
     let line = serde_json::json!({
         "what": format!("peer: {story} on duroxide 0.1.32 in process, SQLite WAL, synchronous=NORMAL (not synced)"), "n": outstanding,
         "per_second": times.len() as f64 / wall.as_secs_f64(), "whole_cpu_seconds_per_1000": cpu.as_secs_f64() * 1e3 / (times.len() as f64).max(1.0),
-        "p50_ms": at(0.5), "p99_ms": at(0.99),
+        "p50_ms": at(0.5), "p99_ms": at(0.99), "failed": failed,
     });
     println!("{line}");
     Ok(())
@@ -123,7 +132,7 @@ async fn once(client: &Client, hints: &Hints, story: &str, instance: &str) -> Re
     client.start_orchestration(instance, story, instance).await.map_err(|e| format!("{e:?}"))?;
     let mut wanted = format!("Processed: {instance}");
     if story == "lifecycle" {
-        hint.await?;
+        tokio::time::timeout(PATIENCE, hint).await??;
         asked = Instant::now();
         client.enqueue_event(instance, "WakeUp", "true").await.map_err(|e| format!("{e:?}"))?;
         wanted = "Processed: Resumed! Received: true".to_owned();

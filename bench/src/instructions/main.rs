@@ -8,6 +8,7 @@ mod compare;
 mod count;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -34,8 +35,18 @@ enum What {
     Run { case: String, times: u64 },
 }
 
-fn main() -> Result<(), Failed> {
-    match Args::parse().what {
+fn main() -> ExitCode {
+    match run(Args::parse().what) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("durable-instructions: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(what: What) -> Result<(), Failed> {
+    match what {
         What::Run { case, times } => cases::run(&case, times),
         What::Write { baseline } => {
             let counts = cases::CASES.iter().map(|case| Ok((case.name.to_owned(), count::each(case)?))).collect::<Result<Vec<_>, Failed>>()?;
