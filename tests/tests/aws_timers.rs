@@ -36,7 +36,25 @@ struct Emulator {
     machine: String,
     /// The function's ARN.
     function: String,
+    /// True if a stop is lost that comes before the execution has begun to wait.
+    forgets_early_stops: bool,
 }
+
+impl Emulator {
+    /// Waits until a stop of this execution is not lost.
+    async fn can_stop(&self, client: &aws_sdk_sfn::Client, execution: &str) {
+        while self.forgets_early_stops {
+            let history = client.get_execution_history().execution_arn(execution).send().await.expect("its history");
+            if history.events().iter().any(|event| event.r#type() == &HistoryEventType::WaitStateEntered) {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Between two looks at an execution.
+const LOOK: Duration = Duration::from_millis(20);
 
 fn config(endpoint: &str) -> SdkConfig {
     SdkConfig::builder()
@@ -86,7 +104,7 @@ async fn in_moto(name: &str) -> Emulator {
     let definition = definition().replace("${Partition}", "aws").replace("${FunctionArn}", FUNCTION);
     let create = aws_sdk_sfn::Client::new(&config).create_state_machine().name(name).role_arn(ROLE).definition(definition);
     let machine = create.send().await.expect("a definition that moto takes").state_machine_arn;
-    Emulator { config, machine, function: FUNCTION.to_owned() }
+    Emulator { config, machine, function: FUNCTION.to_owned(), forgets_early_stops: true }
 }
 
 /// No timer of these tests comes to call it.
@@ -107,7 +125,7 @@ async fn in_driver() -> (Cloud, Emulator) {
     let definition = Path::new(HERE).join("../infra/aws/timer.asl.json");
     let cloud = Cloud::builder().function(Arc::new(NeverCalled)).definition(definition).substitution("Partition", "aws").start().await.unwrap();
     let machine = cloud.state_machine_arn().expect("a state machine").to_owned();
-    let emulator = Emulator { config: config(&cloud.api()), machine, function: cloud.function_arn().to_owned() };
+    let emulator = Emulator { config: config(&cloud.api()), machine, function: cloud.function_arn().to_owned(), forgets_early_stops: false };
     (cloud, emulator)
 }
 
@@ -161,8 +179,15 @@ async fn step_functions_keep_a_timer_once(emulator: &Emulator) {
     assert_eq!((second.input(), second.start_date(), second.status()), (first.input(), first.start_date(), &ExecutionStatus::Running));
 
     // A name stays taken once its execution was stopped: nothing begins anew.
+    emulator.can_stop(&client, &execution).await;
     timers.disarm(handle.clone()).await;
-    assert_eq!(shown().await.status(), &ExecutionStatus::Aborted);
+    // A stop is answered before it has come about.
+    let stopped = async {
+        while shown().await.status() != &ExecutionStatus::Aborted {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), stopped).await.expect("the execution is stopped");
     assert!(start(&input).await.unwrap_err().into_service_error().is_execution_already_exists());
     assert_eq!(timers.arm(key(1), due).await.unwrap(), handle);
     assert_eq!(shown().await.status(), &ExecutionStatus::Aborted);
