@@ -55,9 +55,10 @@ type Found<'a> = (&'a str, &'a str, Vec<(&'a str, String)>);
 fn operation<'a>(operations: &'a [(String, String)], ask: &Ask) -> Option<Found<'a>> {
     let path = decode(&ask.path);
     let lower = path.trim_matches('/').to_ascii_lowercase();
-    let skipped = if lower.starts_with("api/runtime/webhooks/durabletask") { "api/".len() } else { 0 };
+    let below = |base: &str| lower.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let skipped = if below("api/runtime/webhooks/durabletask") || below("api/durabletask") { "api/".len() } else { 0 };
     let trimmed = &path.trim_matches('/')[skipped..];
-    let whole = if lower == "durabletask" || lower.starts_with("durabletask/") { format!("runtime/webhooks/{trimmed}") } else { trimmed.to_owned() };
+    let whole = if below("durabletask") || below("api/durabletask") { format!("runtime/webhooks/{trimmed}") } else { trimmed.to_owned() };
     let segments: Vec<&str> = whole.split('/').collect();
     let method = if ask.method == "HEAD" { "get".to_owned() } else { ask.method.to_ascii_lowercase() };
     let found = operations.iter().find_map(|(known, template)| {

@@ -46,7 +46,7 @@ mod tests {
         "healthz",
         "openapi.json",
     ];
-    const BASES: [&str; 5] = ["", "/api", "/runtime/webhooks/durabletask", "/durabletask", "/api/runtime/webhooks/durabletask"];
+    const BASES: [&str; 6] = ["", "/api", "/runtime/webhooks/durabletask", "/durabletask", "/api/runtime/webhooks/durabletask", "/api/durabletask"];
 
     fn parsed() -> Value {
         serde_json::from_str(DOCUMENT).unwrap()
@@ -66,7 +66,8 @@ mod tests {
 
     /// The place of a path in the document: the management API stands there under one of its bases.
     fn canonical(path: &str) -> String {
-        match path.strip_prefix("/api/runtime/webhooks/durabletask").or_else(|| path.strip_prefix("/durabletask")) {
+        let elsewhere = ["/api/runtime/webhooks/durabletask", "/api/durabletask", "/durabletask"];
+        match elsewhere.iter().find_map(|base| path.strip_prefix(base)) {
             Some(rest) => format!("/runtime/webhooks/durabletask{rest}"),
             None => path.to_owned(),
         }
