@@ -43,7 +43,10 @@ struct Emulator {
 impl Emulator {
     /// Waits until a stop of this execution is not lost.
     async fn can_stop(&self, client: &aws_sdk_sfn::Client, execution: &str) {
-        while self.forgets_early_stops {
+        if !self.forgets_early_stops {
+            return;
+        }
+        loop {
             let history = client.get_execution_history().execution_arn(execution).send().await.expect("its history");
             if history.events().iter().any(|event| event.r#type() == &HistoryEventType::WaitStateEntered) {
                 return;
