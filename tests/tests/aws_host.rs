@@ -108,7 +108,8 @@ fn a_fan_out_of_a_thousand_is_spread_over_invocations_and_looked_after_by_few() 
     let aws = aws(|cloud| cloud.concurrency(32).asynchronous(options).env("DURABLE_IN_PLACE", "8"));
     let mut http = aws.http();
     http.start("fan_out", "a", "1000");
-    assert_eq!(output_of(&mut http, "a"), 1000 * 999);
+    let ended = wait_for("a thousand to come together", 3 * PATIENCE, || Some(http.status("a")).filter(|shown| shown["runtimeStatus"] == "Completed"));
+    assert_eq!(ended["output"], 1000 * 999);
     let counts = aws.cloud.counts();
     assert!(counts.asynchronous >= 980, "all but a few were handed on: {counts:?}");
     assert!(counts.errors <= 10, "who looks whether the workers are done yet are few: {counts:?}");
