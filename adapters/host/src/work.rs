@@ -47,8 +47,13 @@ pub struct Check {
     /// The instance.
     #[serde(flatten)]
     pub look: Look,
-    /// When they must be done. Whoever has work to do for longer by then is another check's.
+    /// When they must be done. Whoever has work to do for longer by then is another check's. One that does not say stays until all is done.
+    #[serde(default = "for_ever")]
     pub until: Timestamp,
+}
+
+const fn for_ever() -> Timestamp {
+    Timestamp::MAX
 }
 
 /// One attempt of one activity.
