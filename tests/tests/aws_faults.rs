@@ -6,6 +6,7 @@ mod hosts;
 mod single_faults;
 mod support;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use durable_tests::dynamodb::Local;
 use durable_tests::proxy::{Dialect, Proxy};
 use hosts::aws::{KEY, builder};
 use serde_json::Value;
-use single_faults::{Rig, Script};
+use single_faults::{MENDED, Rig, Script};
 use support::{Http, workload_lambda};
 
 /// How long an invocation may take.
@@ -33,10 +34,10 @@ const BOUND: Duration = Duration::from_secs(60);
 /// One function on a table of its own.
 struct AwsRig {
     cloud: Cloud,
-    table: Table,
+    _table: Table,
     store: DynamoStore,
     folder: tempfile::TempDir,
-    _proxies: [Proxy; 3],
+    proxies: [Proxy; 3],
 }
 
 /// A table, as long as it is needed.
@@ -69,6 +70,7 @@ impl Rig for AwsRig {
             .iter()
             .fold(builder(workload_lambda(), &table.0, &folder.path().join("log")).timeout(INVOCATION), |builder, (name, value)| builder.env(*name, *value));
         let builder = builder
+            .env("MENDED", folder.path().join(MENDED).display().to_string())
             .env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{}", tables.address()))
             .env("AWS_ENDPOINT_URL_LAMBDA", format!("http://{}", lambda.address()))
             .env("AWS_ENDPOINT_URL_SFN", format!("http://{}", timers.address()));
@@ -77,7 +79,7 @@ impl Rig for AwsRig {
         lambda.lead_to(&api);
         timers.lead_to(&api);
         let store = Local::store(&Local::client(local.address()), &table.0, "TestHubName");
-        let rig = Self { cloud, table, store, folder, _proxies: [tables, lambda, timers] };
+        let rig = Self { cloud, _table: table, store, folder, proxies: [tables, lambda, timers] };
         if !cold {
             assert_eq!(rig.http().get("/api/orchestrators/nobody/status").code, 404);
             rig.rest();
@@ -116,6 +118,14 @@ impl Rig for AwsRig {
 
     fn bound(&self) -> Duration {
         BOUND
+    }
+
+    fn killed(&self) -> u64 {
+        self.proxies.iter().map(Proxy::killed).sum()
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     fn log(&self) -> String {

@@ -5,7 +5,7 @@ mod hosts;
 mod single_faults;
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -19,16 +19,17 @@ use durable_tests::functions::{Functions, stage};
 use durable_tests::proxy::{Dialect, Proxy};
 use durable_tests::tools;
 use hosts::azure::{KEY, options};
-use single_faults::{Rig, Script};
+use single_faults::{MENDED, Rig, Script};
 use support::{Http, workload_azure};
 
-/// Delays of the safety nets, all in seconds.
-const NETS: [(&str, &str); 5] = [
+/// Delays of the safety nets, all in seconds; and so few activities in place that some are handed on.
+const NETS: [(&str, &str); 6] = [
     ("DURABLE_SAFETY_SECONDS", "2"),
     ("DURABLE_ATTEMPT_SECONDS", "3"),
     ("DURABLE_IN_PLACE_SECONDS", "3"),
     ("DURABLE_GRACE_SECONDS", "1"),
     ("DURABLE_QUEUED_SECONDS", "2"),
+    ("DURABLE_IN_PLACE", "2"),
 ];
 
 /// Any step of a story is done within this: the client's own patience included, and a machine that does much else.
@@ -45,7 +46,8 @@ struct AzureRig {
     store: TableStore,
     far: AlarmTable,
     hub: String,
-    _proxies: [Proxy; 2],
+    folder: tempfile::TempDir,
+    proxies: [Proxy; 2],
 }
 
 /// The app, staged once for all runs.
@@ -89,12 +91,13 @@ impl Rig for AzureRig {
         let options =
             NETS.iter().fold(options(staged(), &hub).cloud().function_key(KEY).restarted_by_platform(), |options, (name, value)| options.setting(name, value));
         // The app goes through the proxies. The Functions host itself does not: what it asks of its queues are no calls of the app.
-        let options = options.for_the_handler("AzureWebJobsStorage", &through);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let options = options.for_the_handler("AzureWebJobsStorage", &through).setting("MENDED", &folder.path().join(MENDED).display().to_string());
         let options = options.setting("AzureFunctionsJobHost__extensions__queues__visibilityTimeout", "00:00:01");
         let functions = Functions::start(options.setting("AzureFunctionsJobHost__extensions__queues__maxPollingInterval", "00:00:01")).expect("a host");
         let store = Azurite::store(local.storage(None), &hub);
         let far = AlarmTable::new(Table::new(local.storage(None), format!("DurableAlarms{hub}")).expect("a name"));
-        let rig = Self { functions, store, far, hub, _proxies: [tables, queues] };
+        let rig = Self { functions, store, far, hub, folder, proxies: [tables, queues] };
         if !cold {
             rig.functions.wait("the first message, which each new build sends, to be done", BOUND, |functions| functions.counts("work").succeeded == 1);
             rig.rest();
@@ -126,6 +129,14 @@ impl Rig for AzureRig {
 
     fn bound(&self) -> Duration {
         BOUND
+    }
+
+    fn killed(&self) -> u64 {
+        self.proxies.iter().map(Proxy::killed).sum()
+    }
+
+    fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     fn log(&self) -> String {

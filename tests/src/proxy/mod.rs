@@ -112,6 +112,7 @@ struct State {
     calls: Vec<Call>,
     of: BTreeMap<String, u64>,
     late: Vec<Vec<u8>>,
+    killed: u64,
 }
 
 impl Proxy {
@@ -122,7 +123,7 @@ impl Proxy {
     pub async fn before(upstream: &str, dialect: Dialect, plan: Plan) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let state = State { upstream: upstream.to_owned(), plan, calls: Vec::new(), of: BTreeMap::new(), late: Vec::new() };
+        let state = State { upstream: upstream.to_owned(), plan, calls: Vec::new(), of: BTreeMap::new(), late: Vec::new(), killed: 0 };
         let shared = Arc::new(Shared { dialect, state: Mutex::new(state) });
         let at_work = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, at_work })
@@ -148,6 +149,12 @@ impl Proxy {
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.shared.state().calls.clone()
+    }
+
+    /// How many processes have been killed so far, and are gone.
+    #[must_use]
+    pub fn killed(&self) -> u64 {
+        self.shared.state().killed
     }
 
     /// Carries out what has been late until now, in the order in which it was sent, and says how many requests that were.
@@ -214,7 +221,9 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
         shared.state().late.push(request);
     }
     if matches!(fate, Fate::KillBefore | Fate::KillAfter) {
-        return sender::kill(client).await;
+        sender::kill(client).await.inspect_err(|e| eprintln!("a process was to be killed and was not: {e}"))?;
+        shared.state().killed += 1;
+        return Ok(());
     }
     let answer = match fate {
         Fate::LoseAnswer | Fate::Cut | Fate::Late => return Ok(()),

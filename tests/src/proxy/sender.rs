@@ -17,15 +17,21 @@ const GONE: Duration = Duration::from_secs(20);
 /// Kills the process that sent what came over this connection, and waits until it is gone: the system closes its end then.
 pub(super) async fn kill(mut connection: TcpStream) -> io::Result<()> {
     let (theirs, ours) = (connection.peer_addr()?, connection.local_addr()?);
-    let process = child_with(theirs, ours)?;
-    kill_process(process, Signal::KILL)?;
+    let found = child_with(theirs, ours);
+    if let Ok(process) = found {
+        kill_process(process, Signal::KILL)?;
+    }
     let gone = async {
         let mut rest = [0; 1024];
         // Its end may also come as an error.
         while connection.read(&mut rest).await.is_ok_and(|read| read > 0) {}
     };
-    let in_time = tokio::time::timeout(GONE, gone).await;
-    in_time.map_err(|_| io::Error::other(format!("process {process} was killed and is still there")))
+    // One that is not found may have died a moment ago.
+    let within = if found.is_ok() { GONE } else { Duration::from_secs(1) };
+    match tokio::time::timeout(within, gone).await {
+        Ok(()) => Ok(()),
+        Err(_) => found.and_then(|process| Err(io::Error::other(format!("process {process} was killed and is still there")))),
+    }
 }
 
 /// The child of this process that has a connection from the first of these addresses to the second.

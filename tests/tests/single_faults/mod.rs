@@ -21,6 +21,7 @@ mod stories;
 mod teller;
 mod told;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ pub use script::Script;
 use script::{Fault, Kind};
 use stories::Story;
 use told::{Told, tell_all};
+
+/// The file whose being there says that what was broken outside is mended.
+pub const MENDED: &str = "mended";
 
 /// A host with a store of its own, whose calls go through proxies that follow a script.
 pub trait Rig {
@@ -53,6 +57,10 @@ pub trait Rig {
     fn alarms(&self) -> usize;
     /// How long anything may take at most, whatever has died.
     fn bound(&self) -> Duration;
+    /// How many processes the proxies have killed.
+    fn killed(&self) -> u64;
+    /// A folder of its own. The function finds the path of [`MENDED`] in it in the variable `MENDED`.
+    fn folder(&self) -> &Path;
     /// What its processes have written.
     fn log(&self) -> String;
 }
@@ -105,9 +113,12 @@ pub fn walk<R: Rig>(cloud: &str, settings_of_the_host: &str, at_once: usize) {
         let pairs = if settings.all { PAIRS } else { 1 };
         jobs.extend((0..pairs).map(|_| pair(*story, calls, &mut random)));
     }
-    report.take(tell_all::<R>(jobs, &settings));
+    let told = tell_all::<R>(jobs, &settings);
     if settings.all {
+        report.take(told);
         go_on_behind_the_end::<R>(&stories, &settings, &mut report);
+    } else {
+        strike::<R>(told, &settings, &mut report);
     }
     report.print(cloud);
     report.check();
@@ -129,6 +140,23 @@ fn pair(story: Story, calls: u64, random: &mut Random) -> Job {
     Job { story, faults: if second.call == first.call { vec![first] } else { vec![first, second] } }
 }
 
+/// A sample strikes: what came too late for its run strikes earlier in another one.
+fn strike<R: Rig>(mut told: Vec<Told>, settings: &Settings, report: &mut Report) {
+    loop {
+        let missed = told.iter().filter(|told| told.struck.is_empty());
+        let earlier = missed.map(|told| {
+            let faults = told.faults.iter().map(|fault| Fault { call: fault.call / 2, ..*fault }).collect();
+            Job { story: told.of, faults }
+        });
+        let again: Vec<Job> = earlier.collect();
+        report.take(told);
+        if again.is_empty() {
+            return;
+        }
+        told = tell_all::<R>(again, settings);
+    }
+}
+
 /// As long as there are calls behind the last one that was struck.
 fn go_on_behind_the_end<R: Rig>(stories: &[Story], settings: &Settings, report: &mut Report) {
     let mut open: Vec<(Story, u64)> = stories.iter().map(|story| (*story, report.calls(story.name))).collect();
@@ -137,7 +165,7 @@ fn go_on_behind_the_end<R: Rig>(stories: &[Story], settings: &Settings, report: 
         let told: Vec<Told> = tell_all::<R>(jobs.collect(), settings);
         open.retain_mut(|(story, call)| {
             *call += 1;
-            told.iter().any(|told| told.story == story.name && !told.struck.is_empty())
+            told.iter().any(|told| told.of.name == story.name && !told.struck.is_empty())
         });
         report.take(told);
     }

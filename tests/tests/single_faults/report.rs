@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::script::Kind;
+use super::stories;
 use super::told::Told;
 
 /// How many runs that went wrong are shown in full.
@@ -29,17 +30,19 @@ pub struct Report {
 
 impl Report {
     /// What every run is compared with.
-    pub fn new(undisturbed: Vec<Told>) -> Self {
+    pub fn new(mut undisturbed: Vec<Told>) -> Self {
+        let place = |told: &Told| stories::ALL.iter().position(|story| story.name == told.of.name);
+        undisturbed.sort_by_key(place);
         for told in &undisturbed {
             if let Err(wrong) = &told.facts {
-                panic!("{} goes wrong without any fault: {wrong}", told.story);
+                panic!("{} goes wrong without any fault: {wrong}", told.of.name);
             }
         }
         Self { undisturbed, all: Vec::new() }
     }
 
     fn of(&self, story: &str) -> &Told {
-        self.undisturbed.iter().find(|told| told.story == story).expect("every story was told")
+        self.undisturbed.iter().find(|told| told.of.name == story).expect("every story was told")
     }
 
     /// How many calls a story makes if nothing goes wrong.
@@ -56,7 +59,7 @@ impl Report {
             Err(wrong) => return Some(Wrong::Stuck(wrong.clone())),
             Ok(facts) => counted(facts),
         };
-        let expected = counted(self.of(told.story).facts.as_deref().unwrap_or_default());
+        let expected = counted(self.of(told.of.name).facts.as_deref().unwrap_or_default());
         let more = |these: &BTreeMap<&str, usize>, those: &BTreeMap<&str, usize>| {
             these.iter().filter(|(fact, count)| those.get(*fact).is_none_or(|other| other < *count)).map(|(fact, _)| (*fact).to_owned()).collect::<Vec<_>>()
         };
@@ -75,7 +78,7 @@ impl Report {
         println!("| --- | --- | {} --- | --- | --- |", "--- | ".repeat(Kind::ALL.len()));
         let mut sums = vec![0; Kind::ALL.len() + 4];
         for undisturbed in &self.undisturbed {
-            let runs: Vec<&Told> = self.all.iter().filter(|told| told.story == undisturbed.story).collect();
+            let runs: Vec<&Told> = self.all.iter().filter(|told| told.of.name == undisturbed.of.name).collect();
             let single = |kind| runs.iter().filter(|told| told.faults.len() == 1 && told.struck.len() == 1 && told.faults[0].kind == kind).count();
             let pairs = runs.iter().filter(|told| told.faults.len() > 1 && !told.struck.is_empty()).count();
             let nobody = runs.iter().filter(|told| told.struck.is_empty()).count();
@@ -83,7 +86,7 @@ impl Report {
             let mut row = vec![undisturbed.asked.len()];
             row.extend(Kind::ALL.map(single));
             row.extend([pairs, nobody, passed]);
-            println!("| {} | {} of {} |", undisturbed.story, row.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | "), runs.len());
+            println!("| {} | {} of {} |", undisturbed.of.name, row.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | "), runs.len());
             sums.iter_mut().zip(&row).for_each(|(sum, cell)| *sum += cell);
         }
         println!("| all | {} of {} |\n", sums.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | "), self.all.len());
@@ -92,7 +95,7 @@ impl Report {
 
     fn print_recovery(&self) {
         let deaths = || self.all.iter().filter(|told| told.since_death.is_some() && told.facts.is_ok());
-        let late = |told: &Told| told.took.saturating_sub(self.of(told.story).took);
+        let late = |told: &Told| told.took.saturating_sub(self.of(told.of.name).took);
         for (who, of) in [("by the safety nets alone", false), ("with a client that sends its request again", true)] {
             let these = || deaths().filter(|told| (told.repeats > 0) == of);
             spread(&format!("from a process's death to the end of the story, {who}"), these().filter_map(|told| told.since_death).collect());
@@ -115,7 +118,12 @@ impl Report {
             };
             *count += 1;
             let first = text.lines().next().unwrap_or_default();
-            println!("{what}: {} with {:?}, struck {:?}: {first}", told.story, told.faults, told.struck.iter().map(|struck| &struck.asked).collect::<Vec<_>>());
+            println!(
+                "{what}: {} with {:?}, struck {:?}: {first}",
+                told.of.name,
+                told.faults,
+                told.struck.iter().map(|struck| &struck.asked).collect::<Vec<_>>()
+            );
             if shown < SHOWN {
                 println!("{text}");
                 shown += 1;

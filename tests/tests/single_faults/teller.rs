@@ -11,7 +11,7 @@ use durable::header::RuntimeStatus;
 use durable::ports::StatusRecord;
 use serde_json::{Value, json};
 
-use super::Rig;
+use super::{MENDED, Rig};
 use crate::support::{Answer, Http};
 
 /// Between two requests, and between two looks.
@@ -196,6 +196,11 @@ impl<'a> Teller<'a> {
     pub fn until_asleep(&self, id: &str) {
         let asleep = |record: &StatusRecord| record.header.status == RuntimeStatus::Running && !record.header.has_work();
         self.until(id, "to sleep", asleep);
+    }
+
+    /// From now on, what was broken outside is mended.
+    pub fn mend(&self) {
+        std::fs::write(self.rig.folder().join(MENDED), "").expect("the file can be written");
     }
 
     /// Waits until nothing runs, and nothing waits to.

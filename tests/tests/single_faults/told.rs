@@ -8,6 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::script::{Fault, Script, Struck};
+use super::stories::Story;
 use super::teller::{Teller, outcome};
 use super::{Job, Rig, Settings};
 
@@ -17,7 +18,7 @@ const WAITING: usize = 3;
 /// What came of a run.
 #[derive(Debug)]
 pub struct Told {
-    pub story: &'static str,
+    pub of: Story,
     pub faults: Vec<Fault>,
     pub struck: Vec<Struck>,
     /// What was asked of the services.
@@ -88,7 +89,7 @@ pub fn tell_all<R: Rig>(jobs: Vec<Job>, settings: &Settings) -> Vec<Told> {
 fn tell<R: Rig>(job: &Job, slot: Slot<'_>) -> Told {
     let script = Script::new(job.faults.clone());
     let mut told = Told {
-        story: job.story.name,
+        of: job.story,
         faults: job.faults.clone(),
         struck: Vec::new(),
         asked: Vec::new(),
@@ -112,7 +113,11 @@ fn tell<R: Rig>(job: &Job, slot: Slot<'_>) -> Told {
         rig.rest();
         script.end();
         let facts = outcome(&mut rig.http());
-        let left = rig.left();
+        let mut left = rig.left();
+        let to_be_killed = script.struck().iter().filter(|struck| struck.fault.kind.kills()).count() as u64;
+        if rig.killed() != to_be_killed {
+            left.push(format!("{} processes were killed, and {to_be_killed} were to be", rig.killed()));
+        }
         told.alarms = rig.alarms();
         if left.is_empty() { Ok(facts) } else { Err(format!("left over: {}", left.join("; "))) }
     });

@@ -185,15 +185,16 @@ async fn tell(ctx: Context, telling: Telling) -> Result<(), Error> {
     Ok(())
 }
 
-/// Fails until there is a file at this place.
+/// Fails until there is the file that `MENDED` names.
 #[activity]
-async fn fragile(place: String) -> Result<String, Failure> {
-    if std::path::Path::new(&place).exists() { Ok("mended".to_owned()) } else { Err(Failure::new("Broken", "not yet").non_retryable()) }
+async fn fragile(_: ()) -> Result<String, Failure> {
+    let mended = std::env::var("MENDED").is_ok_and(|path| std::path::Path::new(&path).exists());
+    if mended { Ok("mended".to_owned()) } else { Err(Failure::new("Broken", "not yet").non_retryable()) }
 }
 
 #[orchestrator]
-async fn breaks(ctx: Context, place: String) -> Result<String, Error> {
-    ctx.activity(fragile, place).await
+async fn breaks(ctx: Context) -> Result<String, Error> {
+    ctx.activity(fragile, ()).await
 }
 
 /// All of them.
