@@ -18,7 +18,7 @@ use crate::AzureError;
 use crate::alarms::{AlarmTable, Bells, FarAlarms, HostAlarms, Hourly};
 use crate::covered::Covered;
 use crate::dispatch::HostDispatch;
-use crate::handler::{Attempts, Handler};
+use crate::handler::{Attempts, Handler, Pauses};
 use crate::http::{Front, prefix_of_links};
 use crate::metrics::Metrics;
 use crate::queue::{NAMES, Post, Queue, Queues};
@@ -166,6 +166,7 @@ async fn start(app: Arc<App>, settings: &Settings, storage: &Storage, places: Pl
         poison: places.poison.into(),
         hourly: Hourly::new(far, queues),
         longest: settings.limits.longest,
+        pauses: Pauses::new(settings.safety, settings.limits.grace),
         attempts: Attempts::default(),
     };
     let metrics = Metrics::new(storage.clone(), settings.hub.clone(), settings.metrics);

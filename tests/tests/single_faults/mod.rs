@@ -1,0 +1,172 @@
+//! Exhaustive single faults on the real cloud hosts: between a function's processes and every service that they call stands a proxy. Each story
+//! is told once undisturbed, which counts its calls, and then again for every call and every kind of fault (see [`Kind`]); then with pairs of
+//! faults. A run is right if the client has all that it was promised, nothing came twice, and nothing is left to do; the safety nets alone see
+//! to that, with short delays, and nobody looks after anything by hand.
+//!
+//! | variable | what |
+//! | --- | --- |
+//! | `DURABLE_FAULTS=all` | every call with every fault; a sample otherwise, with each story and each kind of fault in it |
+//! | `DURABLE_FAULTS_SEED` | what the sample and the pairs are drawn from; printed, and the same each time if not said |
+//! | `DURABLE_FAULTS_STORY` | only stories whose name contains this |
+//! | `DURABLE_FAULTS_AT_ONCE` | how many stories are told at a time |
+//!
+//! `DURABLE_FAULTS=all cargo test -p durable-tests --test aws_faults -- --nocapture` runs all of it for one cloud.
+//!
+//! A call that does not come in a run (how many there are differs a little from run to run) strikes nobody; such runs are counted apart, and the
+//! walk goes on behind the last call until one does not come. Must never: wake anybody up by looking, or take a run for right that was not looked at.
+
+mod report;
+mod script;
+mod stories;
+mod teller;
+mod told;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use durable::InstanceId;
+use durable::ports::StatusRecord;
+use durable_tests::build::Random;
+
+use crate::support::Http;
+use report::Report;
+pub use script::Script;
+use script::{Fault, Kind};
+use stories::Story;
+use told::{Told, tell_all};
+
+/// The file whose being there says that what was broken outside is mended.
+pub const MENDED: &str = "mended";
+
+/// A host with a store of its own, whose calls go through proxies that follow a script.
+pub trait Rig {
+    /// Sets one up. Unless it is to be cold, its first process runs, and has nothing more to do.
+    fn start(script: &Arc<Script>, cold: bool) -> Self
+    where
+        Self: Sized;
+    /// A client of its HTTP API.
+    fn http(&self) -> Http;
+    /// What the store has of an instance, read past the proxies.
+    fn record(&self, instance: &InstanceId) -> Option<StatusRecord>;
+    /// Waits until nothing runs and nothing waits to, but alarms that are not due.
+    fn rest(&self);
+    /// Waits until the queues and alarms are done with what has ended, and names what is wrong with them.
+    fn left(&self) -> Vec<String>;
+    /// How many alarms are still to ring for nothing.
+    fn alarms(&self) -> usize;
+    /// How long anything may take at most, whatever has died.
+    fn bound(&self) -> Duration;
+    /// How many processes the proxies have killed.
+    fn killed(&self) -> u64;
+    /// A folder of its own. The function finds the path of [`MENDED`] in it in the variable `MENDED`.
+    fn folder(&self) -> &Path;
+    /// What its processes have written.
+    fn log(&self) -> String;
+}
+
+/// What is to be done.
+struct Settings {
+    all: bool,
+    seed: u64,
+    story: String,
+    at_once: usize,
+}
+
+impl Settings {
+    fn from_env(at_once: usize) -> Self {
+        let said = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let number = |name: &str| said(name).map(|value| value.parse::<u64>().unwrap_or_else(|_| panic!("{name} is {value:?}: it must be a number")));
+        let all = said("DURABLE_FAULTS").is_some_and(|value| match value.as_str() {
+            "all" => true,
+            "sample" => false,
+            _ => panic!("DURABLE_FAULTS is {value:?}: it may be `all` or `sample`"),
+        });
+        let at_once = number("DURABLE_FAULTS_AT_ONCE").map_or(at_once, |number| usize::try_from(number).unwrap_or(1)).max(1);
+        Self { all, seed: number("DURABLE_FAULTS_SEED").unwrap_or(1), story: said("DURABLE_FAULTS_STORY").unwrap_or_default(), at_once }
+    }
+}
+
+/// Pairs of faults in each story, where everything is told.
+const PAIRS: usize = 10;
+
+/// One telling of a story, with what goes wrong in it.
+pub struct Job {
+    pub story: Story,
+    pub faults: Vec<Fault>,
+}
+
+/// Tells all stories with all faults, or a sample of both, prints the table, and fails if any run was not right. `settings` says what the safety
+/// nets were set to.
+pub fn walk<R: Rig>(cloud: &str, settings_of_the_host: &str, at_once: usize) {
+    let settings = Settings::from_env(at_once);
+    println!("{cloud}: seed {}, {} stories at a time; {settings_of_the_host}", settings.seed, settings.at_once);
+    let stories: Vec<Story> = stories::ALL.iter().copied().filter(|story| story.name.contains(&settings.story)).collect();
+    assert!(!stories.is_empty(), "no story is called {:?}", settings.story);
+    let undisturbed = tell_all::<R>(stories.iter().map(|story| Job { story: *story, faults: Vec::new() }).collect(), &settings);
+    let mut report = Report::new(undisturbed);
+    let mut random = Random::new(settings.seed);
+    let mut jobs = Vec::new();
+    for story in &stories {
+        let calls = report.calls(story.name);
+        jobs.extend(singles(*story, calls, settings.all, &mut random));
+        let pairs = if settings.all { PAIRS } else { 1 };
+        jobs.extend((0..pairs).map(|_| pair(*story, calls, &mut random)));
+    }
+    let told = tell_all::<R>(jobs, &settings);
+    if settings.all {
+        report.take(told);
+        go_on_behind_the_end::<R>(&stories, &settings, &mut report);
+    } else {
+        strike::<R>(told, &settings, &mut report);
+    }
+    report.print(cloud);
+    report.check();
+}
+
+/// One fault each: at every call, or one of each kind anywhere.
+fn singles(story: Story, calls: u64, all: bool, random: &mut Random) -> Vec<Job> {
+    let one = |call, kind| Job { story, faults: vec![Fault { call, kind }] };
+    if all {
+        return (0..calls).flat_map(|call| Kind::ALL.map(|kind| one(call, kind))).collect();
+    }
+    Kind::ALL.map(|kind| one(random.below(calls), kind)).into()
+}
+
+/// Two faults in one run. What recovers from the first makes more calls than the story alone.
+fn pair(story: Story, calls: u64, random: &mut Random) -> Job {
+    let mut any = |below| Fault { call: random.below(below), kind: Kind::ALL[random.below(Kind::ALL.len() as u64) as usize] };
+    let (first, second) = (any(calls), any(calls + 4));
+    Job { story, faults: if second.call == first.call { vec![first] } else { vec![first, second] } }
+}
+
+/// A sample strikes: what came too late for its run strikes earlier in another one.
+fn strike<R: Rig>(mut told: Vec<Told>, settings: &Settings, report: &mut Report) {
+    loop {
+        let missed = told.iter().filter(|told| told.struck.is_empty());
+        let earlier = missed.map(|told| {
+            let faults = told.faults.iter().map(|fault| Fault { call: fault.call / 2, ..*fault }).collect();
+            Job { story: told.of, faults }
+        });
+        let again: Vec<Job> = earlier.collect();
+        report.take(told);
+        if again.is_empty() {
+            return;
+        }
+        told = tell_all::<R>(again, settings);
+    }
+}
+
+/// As long as there are calls behind the last one that was struck.
+fn go_on_behind_the_end<R: Rig>(stories: &[Story], settings: &Settings, report: &mut Report) {
+    let mut open: Vec<(Story, u64)> = stories.iter().map(|story| (*story, report.calls(story.name))).collect();
+    while !open.is_empty() {
+        let jobs = open.iter().flat_map(|(story, call)| Kind::ALL.map(|kind| Job { story: *story, faults: vec![Fault { call: *call, kind }] }));
+        let told: Vec<Told> = tell_all::<R>(jobs.collect(), settings);
+        open.retain_mut(|(story, call)| {
+            *call += 1;
+            told.iter().any(|told| told.of.name == story.name && !told.struck.is_empty())
+        });
+        report.take(told);
+    }
+}
