@@ -31,8 +31,7 @@ use durable_tests::build::Random;
 
 use crate::support::Http;
 use report::Report;
-pub use script::Script;
-use script::{Fault, Kind};
+pub use script::{Fault, Kind, Script};
 use stories::Story;
 use told::{Told, tell_all};
 
@@ -45,6 +44,20 @@ pub trait Rig {
     fn start(script: &Arc<Script>, cold: bool) -> Self
     where
         Self: Sized;
+    /// What may go wrong with a call of this host, and what the table calls that.
+    fn kinds() -> &'static [(Kind, &'static str)]
+    where
+        Self: Sized,
+    {
+        &script::OF_SERVICES
+    }
+    /// True if this may go wrong with that call.
+    fn may(_asked: &str, _kind: Kind) -> bool
+    where
+        Self: Sized,
+    {
+        true
+    }
     /// A client of its HTTP API.
     fn http(&self) -> Http;
     /// What the store has of an instance, read past the proxies.
@@ -104,14 +117,13 @@ pub fn walk<R: Rig>(cloud: &str, settings_of_the_host: &str, at_once: usize) {
     let stories: Vec<Story> = stories::ALL.iter().copied().filter(|story| story.name.contains(&settings.story)).collect();
     assert!(!stories.is_empty(), "no story is called {:?}", settings.story);
     let undisturbed = tell_all::<R>(stories.iter().map(|story| Job { story: *story, faults: Vec::new() }).collect(), &settings);
-    let mut report = Report::new(undisturbed);
+    let mut report = Report::new(undisturbed, R::kinds());
     let mut random = Random::new(settings.seed);
     let mut jobs = Vec::new();
     for story in &stories {
-        let calls = report.calls(story.name);
-        jobs.extend(singles(*story, calls, settings.all, &mut random));
+        jobs.extend(singles::<R>(*story, report.asked(story.name), settings.all, &mut random));
         let pairs = if settings.all { PAIRS } else { 1 };
-        jobs.extend((0..pairs).map(|_| pair(*story, calls, &mut random)));
+        jobs.extend((0..pairs).map(|_| pair::<R>(*story, report.asked(story.name), &mut random)));
     }
     let told = tell_all::<R>(jobs, &settings);
     if settings.all {
@@ -125,17 +137,24 @@ pub fn walk<R: Rig>(cloud: &str, settings_of_the_host: &str, at_once: usize) {
 }
 
 /// One fault each: at every call, or one of each kind anywhere.
-fn singles(story: Story, calls: u64, all: bool, random: &mut Random) -> Vec<Job> {
-    let one = |call, kind| Job { story, faults: vec![Fault { call, kind }] };
-    if all {
-        return (0..calls).flat_map(|call| Kind::ALL.map(|kind| one(call, kind))).collect();
-    }
-    Kind::ALL.map(|kind| one(random.below(calls), kind)).into()
+fn singles<R: Rig>(story: Story, asked: &[String], all: bool, random: &mut Random) -> Vec<Job> {
+    let kinds = R::kinds().iter().map(|(kind, _)| *kind);
+    let of_kind = kinds.map(|kind| (0..).zip(asked).filter(|(_, asked)| R::may(asked, kind)).map(|(call, _)| Fault { call, kind }).collect::<Vec<_>>());
+    let mut faults: Vec<Fault> =
+        if all { of_kind.flatten().collect() } else { of_kind.filter(|all| !all.is_empty()).map(|all| all[random.below(all.len() as u64) as usize]).collect() };
+    faults.sort_by_key(|fault| fault.call);
+    faults.into_iter().map(|fault| Job { story, faults: vec![fault] }).collect()
 }
 
 /// Two faults in one run. What recovers from the first makes more calls than the story alone.
-fn pair(story: Story, calls: u64, random: &mut Random) -> Job {
-    let mut any = |below| Fault { call: random.below(below), kind: Kind::ALL[random.below(Kind::ALL.len() as u64) as usize] };
+fn pair<R: Rig>(story: Story, asked: &[String], random: &mut Random) -> Job {
+    let calls = asked.len() as u64;
+    let mut any = |below| loop {
+        let fault = Fault { call: random.below(below), kind: R::kinds()[random.below(R::kinds().len() as u64) as usize].0 };
+        if asked.get(fault.call as usize).is_none_or(|asked| R::may(asked, fault.kind)) {
+            return fault;
+        }
+    };
     let (first, second) = (any(calls), any(calls + 4));
     Job { story, faults: if second.call == first.call { vec![first] } else { vec![first, second] } }
 }
@@ -159,9 +178,10 @@ fn strike<R: Rig>(mut told: Vec<Told>, settings: &Settings, report: &mut Report)
 
 /// As long as there are calls behind the last one that was struck.
 fn go_on_behind_the_end<R: Rig>(stories: &[Story], settings: &Settings, report: &mut Report) {
-    let mut open: Vec<(Story, u64)> = stories.iter().map(|story| (*story, report.calls(story.name))).collect();
+    let mut open: Vec<(Story, u64)> = stories.iter().map(|story| (*story, report.asked(story.name).len() as u64)).collect();
     while !open.is_empty() {
-        let jobs = open.iter().flat_map(|(story, call)| Kind::ALL.map(|kind| Job { story: *story, faults: vec![Fault { call: *call, kind }] }));
+        let jobs =
+            open.iter().flat_map(|(story, call)| R::kinds().iter().map(|(kind, _)| Job { story: *story, faults: vec![Fault { call: *call, kind: *kind }] }));
         let told: Vec<Told> = tell_all::<R>(jobs.collect(), settings);
         open.retain_mut(|(story, call)| {
             *call += 1;

@@ -2,6 +2,8 @@
 //!
 //! Must never: count what is not the function's own, or strike twice for one fault.
 
+#![allow(dead_code, reason = "each host uses a part of it")]
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -23,8 +25,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::KillBefore, Self::KillAfter, Self::Cut, Self::Throttle, Self::Error];
-
     const fn fate(self) -> Fate {
         match self {
             Self::KillBefore => Fate::KillBefore,
@@ -39,6 +39,10 @@ impl Kind {
         matches!(self, Self::KillBefore | Self::KillAfter)
     }
 }
+
+/// What may go wrong with a call of a service, and what it is called.
+pub const OF_SERVICES: [(Kind, &str); 5] =
+    [(Kind::KillBefore, "killed before"), (Kind::KillAfter, "killed after"), (Kind::Cut, "cut after"), (Kind::Throttle, "throttled"), (Kind::Error, "5xx")];
 
 /// Something that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +63,11 @@ pub struct Struck {
 
 /// What goes wrong in one run, and what has been asked in it.
 #[derive(Debug)]
-pub struct Script(Mutex<State>);
+pub struct Script {
+    /// The story that is told.
+    pub story: &'static str,
+    state: Mutex<State>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -71,12 +79,12 @@ struct State {
 }
 
 impl Script {
-    pub fn new(faults: Vec<Fault>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State { told: false, faults, asked: Vec::new(), struck: Vec::new() })))
+    pub fn new(story: &'static str, faults: Vec<Fault>) -> Arc<Self> {
+        Arc::new(Self { story, state: Mutex::new(State { told: false, faults, asked: Vec::new(), struck: Vec::new() }) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For the proxy before one of the services.
@@ -95,6 +103,21 @@ impl Script {
         let Some(fault) = state.faults.iter().copied().find(|fault| fault.call == call) else { return Fate::Pass };
         state.struck.push(Struck { fault, asked, at: Instant::now() });
         fault.kind.fate()
+    }
+
+    /// What is to go wrong, for a host whose calls no proxy sees.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.state().faults.clone()
+    }
+
+    /// Notes what a host has asked whose calls no proxy sees.
+    pub fn note(&self, asked: String) {
+        self.state().asked.push(asked);
+    }
+
+    /// Notes that one of them went wrong.
+    pub fn strike(&self, fault: Fault, asked: String) {
+        self.state().struck.push(Struck { fault, asked, at: Instant::now() });
     }
 
     /// From now on calls count.

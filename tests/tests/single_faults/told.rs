@@ -87,7 +87,7 @@ pub fn tell_all<R: Rig>(jobs: Vec<Job>, settings: &Settings) -> Vec<Told> {
 }
 
 fn tell<R: Rig>(job: &Job, slot: Slot<'_>) -> Told {
-    let script = Script::new(job.faults.clone());
+    let script = Script::new(job.story.name, job.faults.clone());
     let mut told = Told {
         of: job.story,
         faults: job.faults.clone(),
