@@ -3,8 +3,9 @@
 //! Exit code 0 means nothing to the host: it goes on calling. 200 is a restart that counts for nothing; any other end is an error, and the third
 //! one within half an hour of its predecessor ends the host. Must never: end the process by anything but SIGKILL.
 
+use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,14 +178,17 @@ impl Handler {
     }
 
     fn start(&self) -> io::Result<Child> {
-        let mut command = Command::new(&self.program.executable);
-        command.args(&self.program.arguments).current_dir(&self.program.folder).env_clear();
+        // It dies with the thread that started it, which is the host's: it cannot outlive a test that is killed itself. (The tool, which every
+        // Linux system has, would start in the place of a program that is not there.)
+        if !is_there(&self.program.executable) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(&self.program.executable).args(&self.program.arguments).current_dir(&self.program.folder).env_clear();
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
         command.envs(self.program.environment.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        #[cfg(target_os = "linux")]
-        die_with_thread(&mut command);
         let mut child = command.spawn()?;
         if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
             tokio::spawn(copy(stdout, Source::Stdout, self.journal.clone()));
@@ -230,23 +234,16 @@ fn refused(error: &reqwest::Error) -> bool {
     false
 }
 
+/// True if this can be started: a file, or the name of one in the folders for programs.
+fn is_there(program: &Path) -> bool {
+    let named = |paths: OsString| std::env::split_paths(&paths).any(|folder| folder.join(program).exists());
+    program.exists() || (program.components().count() == 1 && std::env::var_os("PATH").is_some_and(named))
+}
+
 async fn copy(stream: impl AsyncRead + Unpin, source: Source, journal: Arc<Journal>) {
     let mut lines = BufReader::new(stream).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
         journal.line(source, String::from_utf8_lossy(&line).trim_end().to_owned());
-    }
-}
-
-/// The process dies with the thread that started it, which is the host's: it cannot outlive a test that is killed itself.
-#[cfg(target_os = "linux")]
-fn die_with_thread(command: &mut Command) {
-    let hook = || {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-        Ok(())
-    };
-    // SAFETY: between fork and exec the hook makes one system call, and neither allocates nor takes a lock.
-    unsafe {
-        command.pre_exec(hook);
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
 use super::sandbox::{Job, Sandbox, SandboxInfo};
-use super::spawn::Spawner;
+use super::spawn::{Spawner, tied};
 use super::{BoxFuture, Event, Function, Outcome, Refused, runtime_api};
 use crate::pulse::Pulse;
 
@@ -151,7 +151,7 @@ impl Pool {
 
     fn command(&self, runtime_api: &str) -> std::io::Result<Command> {
         let bootstrap = std::path::absolute(&self.options.bootstrap)?;
-        let mut command = Command::new(&bootstrap);
+        let mut command = tied(&bootstrap)?;
         command.env_clear();
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);

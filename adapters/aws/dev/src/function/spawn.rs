@@ -4,13 +4,18 @@
 //! thread: one of the runtime's could end earlier. Must never: start anything after the pool is gone.
 
 use std::io;
-use std::sync::mpsc;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{LazyLock, mpsc};
 
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 type Order = (Command, Handle, oneshot::Sender<io::Result<Child>>);
+
+/// What has a process killed with the one that started it.
+const TIE: [&str; 2] = ["--pdeathsig", "KILL"];
 
 /// The thread that starts processes.
 #[derive(Debug)]
@@ -29,11 +34,9 @@ impl Spawner {
         Ok(Self(orders))
     }
 
-    /// Starts a process in a group of its own that dies with this one.
+    /// Starts a process in a group of its own; one that is [`tied`] dies with this thread.
     pub(super) async fn spawn(&self, mut command: Command) -> io::Result<Child> {
         command.process_group(0).kill_on_drop(true);
-        #[cfg(target_os = "linux")]
-        die_with_parent(&mut command);
         let (reply, child) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts processes has ended");
         self.0.send((command, Handle::current(), reply)).map_err(|_| gone())?;
@@ -41,14 +44,19 @@ impl Spawner {
     }
 }
 
-#[cfg(target_os = "linux")]
-fn die_with_parent(command: &mut Command) {
-    let hook = || {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-        Ok(())
-    };
-    // SAFETY: between fork and exec the hook makes one system call, and neither allocates nor takes a lock.
-    unsafe {
-        command.pre_exec(hook);
+/// The command that runs a program, which must be there. Where the system has the tool for it (Linux), the process is killed when the thread that
+/// started it ends.
+pub(super) fn tied(program: &Path) -> io::Result<Command> {
+    static TOOL: LazyLock<bool> = LazyLock::new(|| {
+        let tried = std::process::Command::new("setpriv").args(TIE).arg("true").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        tried.is_ok_and(|status| status.success())
+    });
+    // The tool would start in its place.
+    program.metadata()?;
+    if !*TOOL {
+        return Ok(Command::new(program));
     }
+    let mut command = Command::new("setpriv");
+    command.args(TIE).arg(program);
+    Ok(command)
 }
