@@ -9,6 +9,7 @@ mod lifecycle;
 mod limits;
 mod long;
 mod machine;
+#[cfg(feature = "peer")]
 mod peer;
 mod served;
 mod server;
@@ -56,9 +57,6 @@ struct Args {
     /// Where the data goes: a folder on the disk that is to be measured.
     #[arg(long, default_value = ".")]
     folder: PathBuf,
-    /// Measures duroxide with its SQLite store in the same run (builds it first, which takes minutes).
-    #[arg(long)]
-    peer: bool,
     /// Writes one JSON line for each measurement to this file too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -73,6 +71,9 @@ enum Section {
     Sleepers,
     Purge,
     Start,
+    /// Duroxide with its SQLite store, which is built first.
+    #[cfg(feature = "peer")]
+    Peer,
 }
 
 /// What this program is when it is started by itself.
@@ -163,7 +164,8 @@ async fn measure(args: &Args) -> Result<(), Failed> {
     if args.wants(Section::Start) {
         report.row(&start::first_answer(folder).await?)?;
     }
-    if args.peer {
+    #[cfg(feature = "peer")]
+    if args.wants(Section::Peer) {
         for row in peer::measure(folder, args.seconds, &args.outstanding).await? {
             report.row(&row)?;
         }

@@ -20,9 +20,13 @@ use crate::workload::{EVENT, EVENT_DATA, Marks, app};
 /// Instances that bulk work has under way at a time.
 const AT_A_TIME: usize = 512;
 
+/// What is idle is let go sooner than usual (half a minute), so that nobody has to wait for that before memory is measured.
+pub(crate) const IDLE: Duration = Duration::from_secs(2);
+
 /// Serves a folder until standard input ends.
 pub(crate) async fn serve(folder: &Path) -> Result<(), Failed> {
-    let host = Arc::new(LocalHost::open(app(Marks::default())?, LocalOptions::new(folder)).await?);
+    let options = LocalOptions { idle: IDLE, ..LocalOptions::new(folder) };
+    let host = Arc::new(LocalHost::open(app(Marks::default())?, options).await?);
     let router = durable_http::router(host.client(), durable_http::Options::default());
     let (http, control) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
     println!("{} {}", http.local_addr()?, control.local_addr()?);

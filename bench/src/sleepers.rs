@@ -7,6 +7,7 @@ use crate::Failed;
 use crate::figures::Row;
 use crate::http::Connection;
 use crate::served::Served;
+use crate::server::IDLE;
 
 /// Woken one at a time, spread over all.
 const WOKEN: u64 = 100;
@@ -26,6 +27,8 @@ pub(crate) async fn asleep(folder: &Path, count: u64) -> Result<Vec<Row>, Failed
     let (took, cpu) = (begun.elapsed(), server.cpu() - cpu);
     let syncs = control.stats().await?.0 - stats.0;
     let disk = Served::settled(folder.path()).await? - empty;
+    // By then what is idle has been let go.
+    tokio::time::sleep(2 * IDLE + Duration::from_secs(1)).await;
     let (memory, most) = server.memory();
     let each = |bytes: u64| bytes as f64 / count as f64;
     let fell_asleep = Row::new("fall asleep", count)

@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::event_url::EventUrls;
 use crate::failure::{Failure, KIND_PAYLOAD};
 use crate::header::ActivityTask;
+use crate::limits;
 use crate::message::Outcome;
 use crate::orchestrator::{Next, Orchestrator};
 use crate::payload::{self, Payload, PayloadCodec, PayloadError, PlainJson};
@@ -51,6 +52,7 @@ pub struct App {
     pub(crate) on_panic: OnPanic,
     pub(crate) strict_inputs: bool,
     pub(crate) check_turns: bool,
+    pub(crate) history_limit: u64,
 }
 
 impl std::fmt::Debug for App {
@@ -100,6 +102,7 @@ impl App {
             on_panic: OnPanic::default(),
             strict_inputs: false,
             check_turns: false,
+            history_limit: limits::HISTORY_EVENTS,
         };
         AppBuilder { app, resources: HashMap::new(), error: None }
     }
@@ -284,6 +287,14 @@ impl AppBuilder {
     #[must_use]
     pub const fn check_turns(mut self) -> Self {
         self.app.check_turns = true;
+        self
+    }
+
+    /// How many events the history of one execution may have. A tenth of it is warned of in the log; a turn that would go beyond is a fault, which
+    /// says so: the instance keeps what it has, can be terminated, and goes on under an app that allows more.
+    #[must_use]
+    pub const fn history_limit(mut self, events: u64) -> Self {
+        self.app.history_limit = events;
         self
     }
 

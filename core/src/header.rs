@@ -146,7 +146,7 @@ pub enum FaultKind {
     /// The orchestrator handed the turn's waker to something that is not durable.
     #[n(3)]
     ForeignWaker,
-    /// A turn made more calls, or took more time, than is allowed.
+    /// A turn made more calls or events, or took more time, than is allowed.
     #[n(4)]
     Limit,
     /// This build does not know the orchestrator, or not the version that the instance is pinned to.

@@ -27,6 +27,13 @@ pub const MESSAGE_BYTES_PER_TURN: usize = 1024 * 1024;
 /// Calls on the context in one turn, as `MaxOrchestrationActions`: more means a loop that never sleeps.
 pub const CALLS_PER_TURN: u32 = 100_000;
 
+/// Events that the history of one execution may have, unless the app says otherwise (`AppBuilder::history_limit`). All of them are read, and kept
+/// in memory, whenever the instance is loaded; past this it bears a fault until it is continued by code that allows more, or terminated.
+pub const HISTORY_EVENTS: u64 = 250_000;
+
+/// From this part of the limit on a history is warned of, once.
+pub const HISTORY_WARNING: u64 = 10;
+
 /// How long a request waits for the turn that takes its message, before the message is stored plainly and acknowledged.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 

@@ -43,9 +43,19 @@ async fn waits(ctx: Context) -> Result<(), Error> {
     ctx.event(EventName::<u64>::new("Go")).timeout(S * 3600).await.map(drop)
 }
 
+/// Takes four events.
+#[orchestrator]
+async fn collects(ctx: Context) -> Result<Vec<u64>, Error> {
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        all.push(ctx.event(EventName::new("Go")).await?);
+    }
+    Ok(all)
+}
+
 fn app() -> AppBuilder {
     let app = App::builder().build_id("1").check_turns().activity(double).orchestrator(twice).orchestrator(many);
-    app.orchestrator(leaves_one_behind).orchestrator(waits)
+    app.orchestrator(leaves_one_behind).orchestrator(waits).orchestrator(collects)
 }
 
 fn sim(setup: Setup) -> Sim {
@@ -202,4 +212,32 @@ fn what_is_taken_over_from_a_dead_driver_has_a_safety_net_of_its_own() {
     let header = sim.header("a");
     assert!(header.claims[0].until > until, "it is taken over");
     assert_eq!(sim.world.covers().len(), of_the_dead + 1);
+}
+
+/// How often the store was asked for the whole of an instance.
+fn loads(sim: &Sim) -> usize {
+    sim.store.log().iter().filter(|(call, _)| call.op == Op::Load).count()
+}
+
+#[test]
+fn an_instance_that_does_nothing_between_two_rests_is_let_go_and_read_again_when_something_comes() {
+    let mut sim = sim(Setup::default());
+    sim.start("collects", "a", &json!(null));
+    sim.pass(S);
+    let raise = |sim: &mut Sim, n: u8| {
+        sim.raise(Duration::ZERO, "a", "Go", &u64::from(n), MessageId([n; 16]));
+        sim.pass(S);
+        loads(sim)
+    };
+    let begun = raise(&mut sim, 1);
+    sim.engine().rest();
+    assert_eq!(raise(&mut sim, 2), begun, "it was busy a moment ago");
+    sim.engine().rest();
+    sim.pass(S);
+    assert_eq!(raise(&mut sim, 3), begun, "it was busy since the last rest");
+    sim.engine().rest();
+    sim.engine().rest();
+    sim.pass(S);
+    assert_eq!(raise(&mut sim, 4), begun + 1);
+    assert_eq!(sim.output("a"), json!([1, 2, 3, 4]));
 }

@@ -196,6 +196,34 @@ fn a_missing_orchestrator_and_a_missing_version_are_faults_that_name_them() {
 }
 
 #[test]
+fn a_history_that_grows_beyond_all_bounds_is_a_fault_that_says_so_and_goes_on_where_more_is_allowed() {
+    let limited = |id: &str| build(id).history_limit(7).orchestrator(builds::good::order).build().unwrap();
+    let mut sim = Sim::new(limited("1"), Setup::default());
+    sim.start("order", "a", &json!(null));
+    sim.start("order", "b", &json!(null));
+    sim.pass(S * 10);
+    let before = sim.history("a");
+    for id in ["a", "b"] {
+        sim.raise(NOW, id, "go", &1, message(u8::from(id == "b") + 1));
+    }
+    sim.pass(S);
+    let fault = sim.header("a").fault.unwrap();
+    assert_eq!((fault.kind, sim.history("a"), sim.stored("a").unwrap().inbox.len()), (FaultKind::Limit, before, 1));
+    assert!(fault.message.contains("7 are allowed: continue as new"), "{}", fault.message);
+    let b = InstanceId::new("b").unwrap();
+    sim.ask(NOW, move |client| {
+        let b = b.clone();
+        Box::pin(async move { client.terminate(&b, "too long").await })
+    });
+    sim.pass(S);
+    assert_eq!(sim.header("b").status, RuntimeStatus::Terminated);
+    sim.deploy(good("2"));
+    sim.run();
+    assert_eq!(sim.output("a"), json!(["paid", 1, "sent"]));
+    sim.check_quiet();
+}
+
+#[test]
 fn where_the_app_says_so_a_panic_fails_the_instance() {
     let mut sim = Sim::new(build("1").on_panic(OnPanic::Fail).orchestrator(builds::panics::order).build().unwrap(), Setup::default());
     sim.start("order", "a", &json!(null));

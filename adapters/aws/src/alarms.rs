@@ -114,13 +114,6 @@ impl Alarms for InvocationAlarms {
     }
 }
 
-/// Until when an invocation waits for an alarm in place; none if the alarm waits in a service.
-#[must_use]
-pub fn in_place_until(handle: &[u8]) -> Option<Timestamp> {
-    let (kind, until) = handle.split_first()?;
-    (*kind == IN_PLACE).then_some(Timestamp(i64::from_be_bytes(until.try_into().ok()?)))
-}
-
 /// When an alarm in a service rings, and its name.
 fn in_service(handle: &[u8]) -> Option<(Timestamp, &str)> {
     let rest = handle.strip_prefix(b"s")?;
@@ -155,6 +148,7 @@ fn whole_seconds_up(at: Timestamp) -> Timestamp {
 #[allow(clippy::unwrap_used, reason = "test code")]
 mod tests {
     use super::*;
+    use crate::store::in_place_until;
     use durable::ids::Incarnation;
     use futures_util::FutureExt;
 

@@ -40,6 +40,8 @@ pub struct Seen {
     pub life: Incarnation,
     /// Its revision.
     pub revision: u64,
+    /// True if the write made it busy for longer than it was before.
+    pub raised: bool,
 }
 
 impl Record {
@@ -50,7 +52,8 @@ impl Record {
         let instance = store.instance_of_record(field("pk", "S")?, field("sk", "S")?, field(store::ID, "S"))?;
         let life = base64::engine::general_purpose::STANDARD.decode(field(store::INCARNATION, "B")?).ok()?;
         let revision = field(store::REVISION, "N")?.parse().ok()?;
-        Some(Seen { instance, life: Incarnation(life.try_into().ok()?), revision })
+        let raised = self.image.get(store::RAISED).is_some();
+        Some(Seen { instance, life: Incarnation(life.try_into().ok()?), revision, raised })
     }
 }
 

@@ -13,28 +13,25 @@ use durable::ids::EffectId;
 use durable::message::Outcome;
 use durable::ports::{Clock, Delivered, StoreError};
 use durable::{Failure, InstanceId, Payload, Timestamp};
-use durable_host::work::{self, Attempt, BadWork, Look, Timer};
+use durable_host::wakeups::{self, Asked, Step};
+use durable_host::work::{self, Attempt, BadWork, Check, Look, Timer};
 use durable_host::{SystemClock, Verdict, in_background, turns};
 use futures_util::future::join_all;
 use lambda_runtime::{Context, Diagnostic};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::alarms::in_place_until;
 use crate::event::{Event, Record, Seen, UnknownEvent};
 use crate::host::{Host, Parts};
 use crate::http::{self, HttpEvent};
 use crate::invocation::{Done, Invocation, limit_of};
 use crate::metrics;
 use crate::settings::Access;
-use crate::store::{DynamoStore, Peeked};
+use crate::store::{DynamoStore, Peeked, in_place_until};
 use crate::work::Work;
 
 /// A commit that has not landed so long after its alarm was armed never will: no invocation lives longer.
 const LONGEST_INVOCATION: Duration = Duration::from_secs(15 * 60);
-
-/// A claim that ends so soon is waited for in place.
-const SOON: Duration = Duration::from_secs(10);
 
 /// Events about one instance that follow each other without progress, at most. Each is tried for three minutes or more.
 const HOPS: u32 = 60;
@@ -42,10 +39,14 @@ const HOPS: u32 = 60;
 /// What is left of an instance's activity by its worker's end.
 const LEAVES: Duration = Duration::from_secs(5);
 
+/// Until when somebody waits for an instance's timer in place.
+fn waits(peek: &Peeked) -> Option<Timestamp> {
+    peek.header.alarm.as_deref().and_then(in_place_until)
+}
+
 /// What a look at an instance finds.
 fn verdict(peek: &Peeked, now: Timestamp) -> Verdict {
-    let waits = peek.header.alarm.as_deref().and_then(in_place_until);
-    durable_host::verdict(&peek.header, !peek.inbox_empty, waits, now)
+    durable_host::verdict(&peek.header, !peek.inbox_empty, waits(peek), now)
 }
 
 /// Something to be done once the answer is out. True if the process has to end then.
@@ -274,7 +275,8 @@ impl Call {
     async fn stream(&self, records: Vec<Record>) -> Result<(Value, bool), HandlerError> {
         let mut newest: HashMap<InstanceId, (Seen, String)> = HashMap::new();
         for record in records {
-            let Some(seen) = record.seen(&self.store) else { continue };
+            let Some(mut seen) = record.seen(&self.store) else { continue };
+            seen.raised |= newest.get(&seen.instance).is_some_and(|(before, _)| before.life == seen.life && before.raised);
             newest.insert(seen.instance.clone(), (seen, record.sequence_number));
         }
         let looked = join_all(newest.values().map(|(seen, _)| self.look(seen))).await;
@@ -303,7 +305,7 @@ impl Call {
         Ok((json!({ "batchItemFailures": failures }), stuck))
     }
 
-    /// True if an instance of which a change was seen has to be driven. One that somebody is at is looked at again later.
+    /// True if an instance of which changes were seen has to be driven. One that somebody is at from now on is looked at again later.
     async fn look(&self, seen: &Seen) -> Result<bool, HandlerError> {
         let store = &self.store;
         let mut peek = store.peek(&seen.instance, false).await?;
@@ -312,22 +314,19 @@ impl Call {
             peek = store.peek(&seen.instance, true).await?;
         }
         let Some(peek) = peek.filter(|peek| peek.header.incarnation == seen.life) else { return Ok(false) };
-        match verdict(&peek, SystemClock.now()) {
-            Verdict::Idle => Ok(false),
-            Verdict::Drive => Ok(true),
-            Verdict::Busy(_) => {
-                let look = Look { instance: seen.instance.to_string(), life: seen.life.to_string(), revision: peek.header.revision, hop: 0 };
-                self.host.invoker.send(&Work::Check(look)).await?;
-                Ok(false)
-            }
+        let Asked { drive, check } = wakeups::told(&peek.header, !peek.inbox_empty, waits(&peek), seen.raised, SystemClock.now());
+        if let Some(until) = check {
+            let look = Look { instance: seen.instance.to_string(), life: seen.life.to_string(), revision: peek.header.revision, hop: 0 };
+            self.host.invoker.send(&Work::Check(Check { look, until })).await?;
         }
+        Ok(drive)
     }
 
     async fn work(&self, work: Work) -> Result<bool, HandlerError> {
         match work {
             Work::Timer(timer) => self.timer(&timer).await,
             Work::Activity(attempt) => self.activity(&attempt).await,
-            Work::Check(look) => self.check(&look).await,
+            Work::Check(check) => self.check(&check).await,
             Work::Drive(look) => self.drive_on(&look).await,
             Work::Faulted { after } => self.faulted(after).await,
         }
@@ -354,18 +353,30 @@ impl Call {
         self.drive(&[instance]).await
     }
 
-    /// Somebody was at it. Are they still?
-    async fn check(&self, look: &Look) -> Result<bool, HandlerError> {
-        let (instance, life) = (work::instance(&look.instance)?, work::life(&look.life)?);
+    /// Somebody was at it. Are they still? A check that has driven goes on: what others have claimed is still its.
+    async fn check(&self, check: &Check) -> Result<bool, HandlerError> {
+        let (instance, life) = (work::instance(&check.look.instance)?, work::life(&check.look.life)?);
         loop {
             let now = SystemClock.now();
             let peek = self.store.peek(&instance, true).await?.filter(|peek| peek.header.incarnation == life);
             let Some(peek) = peek else { return Ok(false) };
-            match verdict(&peek, now) {
-                Verdict::Idle => return Ok(false),
-                Verdict::Drive => return self.drive(&[instance]).await,
-                Verdict::Busy(until) if now.until(until) <= SOON && until.after(LEAVES) < self.limit => SystemClock.sleep_until(until).await,
-                Verdict::Busy(until) => return Err(HandlerError::StillClaimed(instance, until)),
+            match wakeups::check(verdict(&peek, now), check.until, now, self.limit) {
+                Step::End => return Ok(false),
+                Step::Wait(until) => SystemClock.sleep_until(until).await,
+                Step::Again(until) => return Err(HandlerError::StillClaimed(instance, until)),
+                Step::Drive => {
+                    let Done { unfinished, stuck } = self.drive_here(std::slice::from_ref(&instance)).await?;
+                    let left = !unfinished.is_empty();
+                    self.pass_on(unfinished, 0).await?;
+                    if stuck {
+                        // This process ends: the check goes on in another one.
+                        self.host.invoker.send(&Work::Check(check.clone())).await?;
+                        return Ok(true);
+                    }
+                    if left {
+                        return Err(HandlerError::Unfinished(vec![instance]));
+                    }
+                }
             }
         }
     }
@@ -446,7 +457,7 @@ impl Call {
             (hop <= HOPS).then_some(Look { hop, ..look })
         };
         let next = match work {
-            Work::Check(look) => on(look).map(Work::Check),
+            Work::Check(Check { look, until }) => on(look).map(|look| Work::Check(Check { look, until })),
             Work::Drive(look) => on(look).map(Work::Drive),
             // Whoever had to arm it is gone: what is due is fired by any drive.
             Work::Timer(timer) => Some(Work::Drive(Look { instance: timer.instance, life: timer.life, revision: timer.revision, hop: 0 })),

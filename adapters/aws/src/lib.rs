@@ -12,7 +12,7 @@
 //! | --- | --- | --- |
 //! | before the write of a start, raise, terminate … | nothing of it | the client, which has no answer, repeats it |
 //! | after that write, before the answer | all of it | the marker; the client's repeat finds it done |
-//! | after a commit that scheduled activities, before or while they run | the schedule, claimed until this invocation must be over | the marker: the stream's call finds the claim and sends a `check`, which is tried until the claim has ended, and then drives |
+//! | after a commit that scheduled activities, before or while they run | the schedule, claimed until this invocation must be over | the marker: that commit says that it raised the time of the claims, so the stream's call sends a `check`, which is tried until the claims have ended or nothing is left, and drives |
 //! | after a commit, before an activity is handed on to its worker | the schedule, claimed for the worker | the same `check` |
 //! | as the worker of an activity | the schedule; the run is noted as this request's | the platform tries the event twice more (same request); then the on-failure event delivers "lost", and the retry policy decides |
 //! | after a worker's end was stored, before its instance was driven | the message in the inbox | the marker of that very write |

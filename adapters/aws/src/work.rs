@@ -2,7 +2,7 @@
 //!
 //! The field `durable` names the kind. Old ones may still be on their way when a new build is deployed: fields are added, never changed.
 
-use durable_host::work::{Attempt, Look, Timer};
+use durable_host::work::{Attempt, Check, Look, Timer};
 use serde::{Deserialize, Serialize};
 
 /// Input of an activity that travels with its event at most; a longer one is read from the history. (An asynchronous event may have 1 MB.)
@@ -17,7 +17,7 @@ pub enum Work {
     /// An attempt of an activity is to be made.
     Activity(Attempt),
     /// Somebody was at it when this was sent: look again whether they still are.
-    Check(Look),
+    Check(Check),
     /// Drive this instance.
     Drive(Look),
     /// Look at the instances that bear a fault of another build.

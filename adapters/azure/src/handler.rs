@@ -24,11 +24,11 @@ use crate::queue::{Queue, Queues};
 use crate::store::{Peeked, TableStore};
 use crate::work::{Letter, Work};
 
-/// A commit that is awaited is looked for again after so long.
-const NOT_YET: Duration = Duration::from_secs(60);
-
-/// So often. Whoever was about to make it is gone by then.
+/// A commit that is awaited is looked for so often. Whoever was about to make it is gone by then.
 const NOT_YET_HOPS: u32 = 6;
+
+/// It is never looked for sooner than this again: all looks together last longer than a commit may take.
+const SOONEST: Duration = Duration::from_secs(4);
 
 /// Looks at one instance without any progress between them, at most, each later than the one before.
 const HOPS: u32 = 40;
@@ -39,11 +39,26 @@ const ROUNDS: u32 = 3;
 /// A drive that takes longer, or a good part of what an invocation has, goes on without the message that asked for it: another one looks after it.
 const DRIVE: Duration = Duration::from_secs(60);
 
-/// Behind the end of a claim.
-const AFTER_CLAIM: Duration = Duration::from_secs(5);
-
 /// The longest pause between two looks without progress.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// How long it is before an instance is looked at again.
+#[derive(Debug, Clone, Copy)]
+pub struct Pauses {
+    /// While a commit is awaited.
+    not_yet: Duration,
+    /// Behind the end of a claim.
+    after_claim: Duration,
+}
+
+impl Pauses {
+    /// What follows from the delay of the safety net, and from how long behind its limit a worker's word counts: a minute and five seconds if
+    /// nothing else is said of those.
+    #[must_use]
+    pub fn new(safety: Duration, grace: Duration) -> Self {
+        Self { not_yet: (safety * 2).max(SOONEST), after_claim: grace / 3 }
+    }
+}
 
 /// Does what messages ask for.
 #[derive(Clone)]
@@ -62,6 +77,8 @@ pub struct Handler {
     pub hourly: Hourly,
     /// How long an attempt that was handed on may take at most.
     pub longest: Duration,
+    /// Before an instance is looked at again.
+    pub pauses: Pauses,
     /// The attempts that this process makes just now.
     pub attempts: Attempts,
 }
@@ -173,7 +190,7 @@ impl Handler {
                 Verdict::Busy(_) if !net => return Ok(()),
                 Verdict::Busy(until) => {
                     let next = Look { revision: seen.header.revision, hop: 0, ..look.clone() };
-                    return self.put(next, again, SystemClock.now().until(until) + AFTER_CLAIM).await;
+                    return self.put(next, again, SystemClock.now().until(until) + self.pauses.after_claim).await;
                 }
                 Verdict::Drive if before == Some(standing(&seen)) => {
                     return self.no_progress(look, &seen, again).await;
@@ -184,7 +201,7 @@ impl Handler {
                 break;
             }
         }
-        self.put(Look { hop: 0, ..look.clone() }, again, AFTER_CLAIM).await
+        self.put(Look { hop: 0, ..look.clone() }, again, self.pauses.after_claim).await
     }
 
     /// The commit that is meant has not landed: it may be under way, or never come. Without a revision nothing is awaited.
@@ -194,7 +211,7 @@ impl Handler {
             return Ok(());
         }
         let next = Look { hop: look.hop + 1, ..look.clone() };
-        self.put(next, again, NOT_YET).await
+        self.put(next, again, self.pauses.not_yet).await
     }
 
     /// A drive changed nothing, and something is left to do.
@@ -207,7 +224,7 @@ impl Handler {
             tracing::error!(instance = look.instance, "it was tried {HOPS} times in vain, and is left to its next event, its timer, or `doctor`");
             return Ok(());
         }
-        let pause = AFTER_CLAIM.saturating_mul(2_u32.saturating_pow(look.hop)).min(LONGEST_PAUSE);
+        let pause = self.pauses.after_claim.saturating_mul(2_u32.saturating_pow(look.hop)).min(LONGEST_PAUSE);
         let next = Look { revision: seen.header.revision, hop: look.hop + 1, ..look.clone() };
         self.put(next, again, pause).await
     }

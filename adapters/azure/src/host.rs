@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use durable::event_url::EventUrls;
 use durable::{App, Engine, EngineConfig, Ports, Shard};
 use durable_host::turns::{self, STACK};
-use durable_host::{SystemClock, SystemEntropy, Watchdog, build_of_this_program};
+use durable_host::{SystemClock, SystemEntropy, Watchdog, build_of_this_program, rest_every};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle as Runtime;
 
@@ -18,7 +18,7 @@ use crate::AzureError;
 use crate::alarms::{AlarmTable, Bells, FarAlarms, HostAlarms, Hourly};
 use crate::covered::Covered;
 use crate::dispatch::HostDispatch;
-use crate::handler::{Attempts, Handler};
+use crate::handler::{Attempts, Handler, Pauses};
 use crate::http::{Front, prefix_of_links};
 use crate::metrics::Metrics;
 use crate::queue::{NAMES, Post, Queue, Queues};
@@ -156,6 +156,7 @@ async fn start(app: Arc<App>, settings: &Settings, storage: &Storage, places: Pl
     }
     supervise(&engine, &watchdog)?;
     tokio::spawn(bells.ring(engine.clone()));
+    tokio::spawn(rest_every(engine.clone(), IDLE));
     tokio::spawn(announce_build(store.clone(), queues.work.clone(), app.build_id().to_owned()));
     let handler = Handler {
         app,
@@ -165,6 +166,7 @@ async fn start(app: Arc<App>, settings: &Settings, storage: &Storage, places: Pl
         poison: places.poison.into(),
         hourly: Hourly::new(far, queues),
         longest: settings.limits.longest,
+        pauses: Pauses::new(settings.safety, settings.limits.grace),
         attempts: Attempts::default(),
     };
     let metrics = Metrics::new(storage.clone(), settings.hub.clone(), settings.metrics);
@@ -182,6 +184,9 @@ async fn announce_build(store: TableStore, queue: Arc<dyn Post>, build: String) 
         tracing::warn!("instances with a fault of another build wait for their next try: {trouble}");
     }
 }
+
+/// An instance that has done nothing for so long does not stay in memory.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// Where it is noted whose turn runs. It outlives the process, whose successor listens at the same port.
 fn suspects_file(settings: &Settings) -> PathBuf {

@@ -22,7 +22,7 @@
 //!
 //! | dies | durable then | who goes on |
 //! | --- | --- | --- |
-//! | before the commit of a start, raise, terminate … | at most the net, and an alarm | the client, which has no answer, repeats it; the net awaits a revision that is not there six times, a minute apart, and goes; the alarm too |
+//! | before the commit of a start, raise, terminate … | at most the net, and an alarm | the client, which has no answer, repeats it; the net awaits a revision that is not there six times, twice its delay apart, and goes; the alarm too |
 //! | after that commit, before the answer | all of it | the net; the client's repeat finds it done |
 //! | after a commit that scheduled activities, before or while they run | the schedule, claimed as long as the longest of them may take | the net finds the claim, and another one is put behind its end, which drives |
 //! | as one who took over what a dead driver had claimed | the claim, by a commit that has its own net | that net |

@@ -9,10 +9,11 @@ mod ports;
 pub mod stores;
 pub mod turns;
 mod verdict;
+pub mod wakeups;
 mod watchdog;
 pub mod work;
 
 pub use peeked::Peeked;
-pub use ports::{Activities, NoWake, SystemClock, SystemEntropy, attempt, build_of_this_program, in_background};
-pub use verdict::{Verdict, verdict};
+pub use ports::{Activities, NoWake, SystemClock, SystemEntropy, attempt, build_of_this_program, in_background, rest_every};
+pub use verdict::{Verdict, busy_until, verdict};
 pub use watchdog::{Running, Suspect, Watchdog};

@@ -2,16 +2,19 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use durable::header::ActivityTask;
 use durable::ids::Incarnation;
 use durable::message::Outcome;
 use durable::ports::{Clock, Dispatch, Entropy, Handle, PortFuture, StoreError, Wake};
-use durable::{App, Failure, InstanceId, KIND_TIMEOUT, Timestamp};
+use durable::{App, Engine, Failure, InstanceId, KIND_TIMEOUT, Timestamp};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
+
+/// More often than this nothing is let go.
+const SHORTEST_REST: Duration = Duration::from_millis(100);
 
 /// The system's clock, and the runtime's timers.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +43,14 @@ impl Entropy for SystemEntropy {
             tracing::error!("the system gives no random bytes: {e}");
             std::process::abort();
         }
+    }
+}
+
+/// Has the engine let go of instances that have been idle for this long, or up to twice as long, again and again.
+pub async fn rest_every(engine: Engine, idle: Duration) {
+    loop {
+        tokio::time::sleep(idle.max(SHORTEST_REST)).await;
+        engine.rest();
     }
 }
 

@@ -24,15 +24,20 @@ pub fn verdict(header: &Header, messages: bool, waits: Option<Timestamp>, now: T
     if messages || !header.outbox.is_empty() || due || (not_begun && header.fault.is_none()) {
         return Verdict::Drive;
     }
-    let waits = header.due().and(waits);
-    if !header.has_work() && waits.is_none() {
+    if !header.has_work() && header.due().and(waits).is_none() {
         return Verdict::Idle;
     }
-    let claims = header.claims.iter().map(|claim| claim.until).filter(|_| header.has_work());
-    match claims.chain(waits).filter(|until| *until > now).max() {
+    match busy_until(header, waits).filter(|until| *until > now) {
         Some(until) => Verdict::Busy(until),
         None => Verdict::Drive,
     }
+}
+
+/// Until when somebody runs an instance's activities or waits for its timer at most, if anybody does. It may be over.
+#[must_use]
+pub fn busy_until(header: &Header, waits: Option<Timestamp>) -> Option<Timestamp> {
+    let claims = header.claims.iter().map(|claim| claim.until).filter(|_| header.has_work());
+    claims.chain(header.due().and(waits)).max()
 }
 
 #[cfg(test)]

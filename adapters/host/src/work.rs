@@ -40,6 +40,22 @@ pub struct Look {
     pub hop: u32,
 }
 
+/// An instance that somebody is seeing to: look again once they must be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    /// The instance.
+    #[serde(flatten)]
+    pub look: Look,
+    /// When they must be done. Whoever has work to do for longer by then is another check's. One that does not say stays until all is done.
+    #[serde(default = "for_ever")]
+    pub until: Timestamp,
+}
+
+const fn for_ever() -> Timestamp {
+    Timestamp::MAX
+}
+
 /// One attempt of one activity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use durable::ports::StoreError;
 use durable::{App, Client, Engine, EngineConfig, Ports, Shard};
 use durable_host::turns::{self, STACK};
-use durable_host::{Activities, NoWake, SystemClock, SystemEntropy, Watchdog, build_of_this_program};
+use durable_host::{Activities, NoWake, SystemClock, SystemEntropy, Watchdog, build_of_this_program, rest_every};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::alarms::LocalAlarms;
@@ -30,6 +30,8 @@ pub struct LocalOptions {
     pub activities: usize,
     /// Instances that stay in memory between turns, over all shards: about 6 KB each. The others are replayed when something comes for them.
     pub live: usize,
+    /// An instance that has done nothing for so long, or up to twice as long, does not stay in memory.
+    pub idle: Duration,
     /// Opens a database that is known to lack its last commits (see [`OpenError::MissingCommits`]).
     pub accept_missing_commits: bool,
     /// Signs the URLs that the server lets people outside use (see [`durable::event_url`]). If none is said, the one in the folder's file
@@ -41,7 +43,15 @@ impl LocalOptions {
     /// Everything in this folder, the rest as it is usual.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), shards: None, activities: 256, live: 4_000, accept_missing_commits: false, url_secret: None }
+        Self {
+            folder: folder.into(),
+            shards: None,
+            activities: 256,
+            live: 4_000,
+            idle: Duration::from_secs(30),
+            accept_missing_commits: false,
+            url_secret: None,
+        }
     }
 }
 
@@ -72,6 +82,7 @@ pub struct LocalHost {
     /// Those that drive what the last process left, one for each shard.
     restarts: Vec<JoinHandle<()>>,
     supervisor: JoinHandle<()>,
+    rests: JoinHandle<()>,
     ended: Arc<Ended>,
     /// Ends with the host.
     _activities: ActivityThreads,
@@ -135,7 +146,8 @@ impl LocalHost {
         let supervisor = supervise(&restart, &watchdog, &ended)?;
         let restarts = restart.every_shard(count).await?;
         let alarms = tokio::spawn(alarms.ring(store.clone(), engine.clone(), restart.pace));
-        Ok(Self { engine, store, watchdog, alarms, restarts, supervisor, ended, _activities: activities })
+        let rests = tokio::spawn(rest_every(engine.clone(), options.idle));
+        Ok(Self { engine, store, watchdog, alarms, restarts, supervisor, rests, ended, _activities: activities })
     }
 
     /// A client.
@@ -159,6 +171,7 @@ impl LocalHost {
     /// Stops: what is under way is finished, as far as it ends `within` this time; the rest goes on at the next start.
     pub async fn stop(self, within: Duration) {
         self.alarms.abort();
+        self.rests.abort();
         self.restarts.iter().for_each(JoinHandle::abort);
         self.engine.stop();
         let shards = self.engine.shard_count();

@@ -1,6 +1,7 @@
 //! Durable Orchestrator on a laptop or one server: the embedded store, shard threads, in-process alarms.
 //!
-//! Nothing polls: a sleeping instance is a row and, if it is due soon, an entry in a bounded list; the threads wait. Must never: know
+//! Nothing polls: a sleeping instance is a row and, if it is due soon, an entry in a bounded list; the threads wait. (Once in half a minute what
+//! was left idle in memory is let go.) Must never: know
 //! another host, or answer a write that is not durable.
 //!
 //! # Crash windows

@@ -316,6 +316,7 @@ impl Local {
         match landed {
             Ok(committed) => {
                 self.due_moved(slot, due_before, prepared.header.due());
+                self.warn_of_history(slot, live.header().events, &prepared.header);
                 live.stored((*prepared.header).clone());
                 {
                     let mut state = slot.state.borrow_mut();
@@ -345,6 +346,17 @@ impl Local {
                 self.unsettled(slot, prepared);
                 Err(trouble)
             }
+        }
+    }
+
+    /// Says once that a history grows long.
+    fn warn_of_history(&self, slot: &Slot, before: u64, header: &Header) {
+        let limit = self.shared.app.history_limit;
+        if before <= limit / limits::HISTORY_WARNING && header.events > limit / limits::HISTORY_WARNING {
+            tracing::warn!(
+                instance = %slot.id, orchestrator = header.name, events = header.events,
+                "the history grows long; at {limit} events the instance stops: let it continue as new (`Next::again`)"
+            );
         }
     }
 

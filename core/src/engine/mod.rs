@@ -87,6 +87,8 @@ pub(crate) enum Ask {
     Look { instance: InstanceId, inbox: bool, hold: Option<Hold> },
     /// Forget what is in memory of the instance.
     Forget { instance: InstanceId },
+    /// Let go of instances that have been idle since the last time.
+    Rest,
     /// Tell when nothing is under way.
     WhenIdle(oneshot::Sender<()>),
     /// Name the instances that something is left to do for.
@@ -248,6 +250,14 @@ impl Engine {
             answer
         });
         asked.collect()
+    }
+
+    /// Has every shard let go of the instances that have done nothing since the last such call: they are read again when something comes for
+    /// them. A host that lives long calls this now and then, so that those who sleep cost no memory.
+    pub fn rest(&self) {
+        for route in self.shared.routes.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            let _ = route.asks.unbounded_send(Ask::Rest);
+        }
     }
 
     /// Delivers what came of an attempt that had been handed on to this worker. With `drive` the instance is driven too; without, that is left

@@ -44,6 +44,8 @@ pub(super) struct Local {
     /// Live instances that do nothing, oldest first; entries may be out of date.
     idle: RefCell<VecDeque<(u64, Rc<Slot>)>>,
     idle_count: Cell<u64>,
+    /// What has been idle since then is let go at the next rest.
+    rested_at: Cell<u64>,
     /// Entries out of date are dropped when there are so many in all.
     idle_sweep: Cell<usize>,
     spawned: RefCell<Vec<Task>>,
@@ -77,6 +79,7 @@ impl Shard {
             slots: RefCell::default(),
             idle: RefCell::default(),
             idle_count: Cell::new(0),
+            rested_at: Cell::new(0),
             idle_sweep: Cell::new(SWEEP_FROM),
             spawned: RefCell::default(),
             busy: Cell::new(0),
@@ -165,6 +168,7 @@ impl Local {
                     self.retire(&slot);
                 }
             }
+            Ask::Rest => self.rest(),
             Ask::WhenIdle(waiting) => self.when_idle.borrow_mut().push(waiting),
             Ask::Unfinished(reply) => {
                 let left = self.slots.borrow().values().filter(|slot| slot.state.borrow().is_unfinished()).map(|slot| slot.id.clone()).collect();
@@ -265,14 +269,30 @@ impl Local {
         let limit = self.shared.config.live_per_shard.max(1);
         while idle.len() > limit {
             let Some((stamp, oldest)) = idle.pop_front() else { break };
-            let evict = {
-                let state = oldest.state.borrow();
-                state.is_idle_since(stamp) && !state.driving && state.running.is_empty()
-            };
-            if evict {
-                oldest.state.borrow_mut().resident = None;
-                self.retire(&oldest);
-            }
+            self.let_go(stamp, &oldest);
+        }
+    }
+
+    /// Lets go of what has done nothing since the last rest.
+    fn rest(&self) {
+        let since = self.rested_at.replace(self.idle_count.get());
+        let mut idle = self.idle.borrow_mut();
+        while let Some((stamp, oldest)) = idle.pop_front_if(|(stamp, _)| *stamp <= since) {
+            self.let_go(stamp, &oldest);
+        }
+        idle.shrink_to(SWEEP_FROM);
+        self.slots.borrow_mut().shrink_to(SWEEP_FROM);
+    }
+
+    /// Forgets an instance that has been idle since then.
+    fn let_go(&self, since: u64, slot: &Rc<Slot>) {
+        let idle = {
+            let state = slot.state.borrow();
+            state.is_idle_since(since) && !state.driving && state.running.is_empty()
+        };
+        if idle {
+            slot.state.borrow_mut().resident = None;
+            self.retire(slot);
         }
     }
 

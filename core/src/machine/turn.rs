@@ -8,7 +8,7 @@ use super::live::Live;
 use crate::app::Ending;
 use crate::context::state::ActivityOp;
 use crate::failure::Failure;
-use crate::header::{ActivityTask, Delivery, Header, Orphan, RuntimeStatus};
+use crate::header::{ActivityTask, Delivery, FaultKind, Header, Orphan, RuntimeStatus};
 use crate::history::{Event, EventBytes, ParentRef, REPLAY_POLICY};
 use crate::ids::{CommitId, EffectId, Incarnation, InstanceId, MessageId};
 use crate::limits;
@@ -114,7 +114,23 @@ impl Live {
             }
             return Ok(self.finish(draft, input, input.inbox.len(), input.direct.len()));
         }
+        if draft.ended.is_none() {
+            self.within_limit(&draft)?;
+        }
         Ok(self.finish(draft, input, taken, direct_taken))
+    }
+
+    /// A history that has grown beyond all bounds grows no further.
+    fn within_limit(&self, draft: &Draft) -> Result<(), TurnFault> {
+        let (limit, events) = (self.app.history_limit, self.header.events + draft.append.len() as u64);
+        if events <= limit {
+            return Ok(());
+        }
+        let message = format!(
+            "the history would have {events} events, and {limit} are allowed: continue as new now and then (`Next::again`), which begins an empty \
+             history. This instance can be terminated, or goes on under an app with a higher `history_limit`"
+        );
+        Err(TurnFault::new(FaultKind::Limit, message))
     }
 
     pub(super) fn new_draft(&self, input: &TurnInput<'_>) -> Draft {

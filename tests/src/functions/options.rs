@@ -11,6 +11,7 @@ use super::settings::Settings;
 pub struct Options {
     pub(super) folder: PathBuf,
     pub(super) settings: Settings,
+    pub(super) handler: Vec<(String, String)>,
     pub(super) cloud: bool,
     pub(super) platform: bool,
     pub(super) function_key: String,
@@ -27,6 +28,7 @@ impl Options {
         Self {
             folder: folder.into(),
             settings: Settings::default(),
+            handler: Vec::new(),
             cloud: false,
             platform: false,
             function_key: "function-key-of-this-app".to_owned(),
@@ -41,6 +43,13 @@ impl Options {
     #[must_use]
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.set(name, value);
+        self
+    }
+
+    /// What the handler alone finds in its environment, in place of a setting of this name: a proxy before a service, say.
+    #[must_use]
+    pub fn for_the_handler(mut self, name: &str, value: &str) -> Self {
+        self.handler.push((name.to_owned(), value.to_owned()));
         self
     }
 

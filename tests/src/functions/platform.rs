@@ -94,6 +94,8 @@ fn program(app: &App, options: &Options) -> Program {
     for (name, value) in [("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", &worker), ("FUNCTIONS_HTTPWORKER_ID", &worker)] {
         environment.push((name.to_owned(), value.clone()));
     }
+    // Behind the settings: the later one of two counts.
+    environment.extend(options.handler.iter().cloned());
     environment.push(("FUNCTIONS_APP_ROOT_PATH".to_owned(), app.folder.display().to_string()));
     Program {
         executable: app.executable.clone(),

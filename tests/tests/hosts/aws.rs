@@ -29,27 +29,12 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// This program as the function, with the template's mapping and timers, and short delays of the safety nets.
+    /// This program as the function, see [`builder`].
     pub fn start(program: &Path, with: impl FnOnce(Builder) -> Builder) -> Self {
         // `RUST_LOG` shows what the driver has to say.
         let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_writer(std::io::stderr).try_init();
         let (local, webhook, folder) = (Local::get(), Webhook::new(), tempfile::tempdir().expect("a temporary folder"));
-        let table = local.table();
-        let retries = vec![Duration::from_secs(1), Duration::from_secs(2)];
-        let builder = Cloud::builder()
-            .bootstrap(program)
-            .log(folder.path().join("log"))
-            .dynamodb(format!("http://{}", local.address()))
-            .stream(&table, Mapping { filter: filter(), poll: Duration::from_millis(100), ..Mapping::default() })
-            .definition(Path::new(ROOT).join("infra/aws/timer.asl.json"))
-            .substitution("Partition", "aws")
-            .asynchronous(AsyncOptions { retries, allow_loops: true, ..AsyncOptions::default() })
-            .env("DURABLE_TABLE", &table)
-            .env("DURABLE_TIMER_STATE_MACHINE_ARN", durable_aws_dev::state_machine_arn("durable"))
-            .env("DURABLE_URL_AUTH", "KEY")
-            .env("DURABLE_KEY", KEY)
-            .env("DURABLE_URL_SECRET", KEY)
-            .env("WEBHOOK_SERVICE_URL", &webhook.url);
+        let builder = builder(program, &local.table(), &folder.path().join("log")).env("WEBHOOK_SERVICE_URL", &webhook.url);
         let cloud = local.run(with(builder).start()).unwrap_or_else(|e| panic!("the driver does not start: {e}"));
         Self { cloud, webhook, folder }
     }
@@ -79,6 +64,24 @@ impl Aws {
     pub fn metrics(&self) -> Vec<Value> {
         self.log().lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|line| line.get("_aws").is_some()).collect()
     }
+}
+
+/// This program as the function on a table, with the template's mapping and timers, and short delays of the safety nets.
+pub fn builder(program: &Path, table: &str, log: &Path) -> Builder {
+    let retries = vec![Duration::from_secs(1), Duration::from_secs(2)];
+    Cloud::builder()
+        .bootstrap(program)
+        .log(log)
+        .dynamodb(format!("http://{}", Local::get().address()))
+        .stream(table, Mapping { filter: filter(), poll: Duration::from_millis(100), ..Mapping::default() })
+        .definition(Path::new(ROOT).join("infra/aws/timer.asl.json"))
+        .substitution("Partition", "aws")
+        .asynchronous(AsyncOptions { retries, allow_loops: true, ..AsyncOptions::default() })
+        .env("DURABLE_TABLE", table)
+        .env("DURABLE_TIMER_STATE_MACHINE_ARN", durable_aws_dev::state_machine_arn("durable"))
+        .env("DURABLE_URL_AUTH", "KEY")
+        .env("DURABLE_KEY", KEY)
+        .env("DURABLE_URL_SECRET", KEY)
 }
 
 impl Host for Aws {

@@ -42,15 +42,19 @@ impl Azure {
     fn made(program: &Path, hub: String, with: impl FnOnce(Options) -> Options) -> Self {
         let (webhook, folder) = (Webhook::new(), tempfile::tempdir().expect("a temporary folder"));
         stage(program, folder.path());
-        let options = Options::new(folder.path())
-            .setting("AzureWebJobsStorage", &Azurite::get().connection_string(None))
-            .setting("DURABLE_TASK_HUB", &hub)
-            .setting("DURABLE_URL_SECRET", KEY)
-            .setting("DURABLE_SAFETY_SECONDS", "4")
-            .setting("WEBHOOK_SERVICE_URL", &webhook.url);
+        let options = options(folder.path(), &hub).setting("WEBHOOK_SERVICE_URL", &webhook.url);
         let functions = Functions::start(with(options)).unwrap_or_else(|e| panic!("the Functions host does not start: {e}"));
         Self { functions, webhook, hub, folder }
     }
+}
+
+/// The app in this folder, in this hub, with a short delay of the safety net.
+pub fn options(folder: &Path, hub: &str) -> Options {
+    Options::new(folder)
+        .setting("AzureWebJobsStorage", &Azurite::get().connection_string(None))
+        .setting("DURABLE_TASK_HUB", hub)
+        .setting("DURABLE_URL_SECRET", KEY)
+        .setting("DURABLE_SAFETY_SECONDS", "4")
 }
 
 impl Drop for Azure {

@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 use durable::Payload;
 use durable::ids::InstanceId;
 use durable::ports::{Commit, CommitOutcome, Committed, StoreError, StoreResult};
+use durable_host::wakeups;
 
 use super::attrs::{self, Attrs, binary, flag, number};
 use super::capacity::Operation;
@@ -17,7 +18,7 @@ use super::load::{Seen, Whole, messages};
 use super::senders::{self, InARow};
 use super::spill::{self, Stored};
 use super::write::{NotWritten, Refusal};
-use super::{DynamoStore, keys, must_be_looked_at};
+use super::{DynamoStore, RAISED, busy_until, keys, must_be_looked_at};
 
 /// Payloads up to this size stand in the item.
 pub(super) const PAYLOAD_IN_THE_ITEM: usize = 512;
@@ -237,6 +238,9 @@ fn expression(commit: &Commit, seen: &Seen, there: &Item, prepared: &Prepared) -
     for (name, is) in [("t", header.status.is_terminal()), ("o", !header.outbox.is_empty()), ("w", leaves_work(commit, there))] {
         expr.set_or_remove(name, is.then(flag));
     }
+    let busy = busy_until(header);
+    expr.set_or_remove("x", busy.map(|until| number(until.0)));
+    expr.set_or_remove(RAISED, wakeups::raised(there.busy, busy).then(flag));
     let mut bytes = 0;
     for (n, (_, body)) in seen.item.inbox.iter().take(commit.taken).enumerate() {
         bytes += body.len();

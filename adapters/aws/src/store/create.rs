@@ -19,7 +19,7 @@ use super::history::{self, Shape};
 use super::item::{self, Item};
 use super::load::Whole;
 use super::spill::{self, Stored};
-use super::{DynamoStore, keys, must_be_looked_at};
+use super::{DynamoStore, RAISED, busy_until, keys, must_be_looked_at};
 
 /// How often a start is tried again because what it met has changed.
 const TRIES: usize = 8;
@@ -163,7 +163,11 @@ impl DynamoStore {
                 insert(name, Stored::place(payload.clone(), PAYLOAD_IN_THE_ITEM, (pk, life), format!("{nonce}{name}"), &mut rows).attribute());
             }
         }
-        for (name, is) in [("t", header.status.is_terminal()), ("o", !header.outbox.is_empty()), ("w", must_be_looked_at(header))] {
+        let busy = busy_until(header);
+        if let Some(until) = busy {
+            insert("x", number(until.0));
+        }
+        for (name, is) in [(RAISED, busy.is_some()), ("t", header.status.is_terminal()), ("o", !header.outbox.is_empty()), ("w", must_be_looked_at(header))] {
             if is {
                 insert(name, flag());
             }

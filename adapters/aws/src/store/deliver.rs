@@ -20,7 +20,7 @@ use super::senders::{self, IN_THE_ITEM};
 use super::spill::{self, Stored};
 use super::table::EXPIRES;
 use super::write::{NotWritten, Refusal};
-use super::{DynamoStore, keys};
+use super::{DynamoStore, RAISED, keys};
 
 /// Messages up to this size stand in the item.
 const MESSAGE_IN_THE_ITEM: usize = 256;
@@ -128,6 +128,8 @@ impl DynamoStore {
         expr.append("b", body.attribute());
         expr.add("s", number(body.len()));
         expr.set("w", flag());
+        // What was raised was told by the write that did it.
+        expr.remove(RAISED);
         let mut rows = Vec::new();
         if let Some(sender) = &message.sender {
             let known = there.map(|item| item.senders.clone()).unwrap_or_default();

@@ -7,6 +7,7 @@
 //! | `g`, `e` | the ring: ids of messages taken lately, and the revisions that took them |
 //! | `t`, `o`, `p` | there if it has ended, owes messages to others, is being purged |
 //! | `w` | there if something is left to do: what the stream is filtered by |
+//! | `x`, `j` | until when somebody sees to it; there if the last write raised that |
 //! | `y`, `z`, `k` | the last events; how many stand in rows; the last big commit |
 //! | `q`, `b`, `s` | the inbox: ids, bodies, and how many bytes these have |
 //! | `m` | the highest number of each sender, for the first few |
@@ -20,6 +21,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
+use durable::Timestamp;
 use durable::codec::FormatError;
 use durable::header::Header;
 use durable::ids::{Incarnation, MessageId};
@@ -35,7 +37,7 @@ const LAYOUT: u8 = 1;
 
 /// What people see of an instance, and what tells whether there is something to do: not its inbox, history and senders. Of the inbox only
 /// whether there is one.
-pub(super) const SHOWN: &str = "pk, n, v, i, r, h, g, e, t, o, p, w, z, a, u, f, l, c, d, q[0]";
+pub(super) const SHOWN: &str = "pk, n, v, i, r, h, g, e, t, o, p, w, z, a, u, f, l, c, d, x, q[0]";
 
 /// The header's item, read.
 #[derive(Debug, Clone)]
@@ -58,6 +60,8 @@ pub(super) struct Item {
     pub output: Option<Stored>,
     pub custom_status: Option<Stored>,
     pub dead: Vec<Incarnation>,
+    /// Until when somebody sees to it, as the last commit said.
+    pub busy: Option<Timestamp>,
     /// Its place in the order of creation.
     pub position: String,
     /// The id, if the key does not hold all of it.
@@ -95,6 +99,7 @@ impl Item {
             output: stored(&mut attrs, "u")?,
             custom_status: stored(&mut attrs, "f")?,
             dead: attrs::take_binary(&mut attrs, "d").map(|all| all.chunks(8).filter_map(life).collect()).unwrap_or_default(),
+            busy: attrs::number_in(&attrs, "x").map(Timestamp),
             position: attrs::text_in(&attrs, "c").unwrap_or_default().to_owned(),
             id: attrs::text_in(&attrs, "n").map(str::to_owned),
             size,

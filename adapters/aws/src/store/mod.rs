@@ -52,6 +52,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use durable::Timestamp;
 use durable::header::Header;
 use durable::history::EventBytes;
 use durable::ids::{Incarnation, InstanceId};
@@ -80,6 +81,21 @@ pub const ID: &str = "n";
 /// The first byte of an alarm's handle that stands for somebody who waits in place: such an instance bears the mark of work, because nothing
 /// else would wake it if that driver died. Handles of all other alarms begin with another byte.
 pub const IN_PLACE: u8 = b'i';
+
+/// The attribute that is there if the last write made an instance busy for longer than it was. Its value is the number 1.
+pub const RAISED: &str = "j";
+
+/// Until when an invocation waits for an alarm in place, from the alarm's handle; none if the alarm waits in a service.
+#[must_use]
+pub fn in_place_until(handle: &[u8]) -> Option<Timestamp> {
+    let (kind, until) = handle.split_first()?;
+    (*kind == IN_PLACE).then_some(Timestamp(i64::from_be_bytes(until.try_into().ok()?)))
+}
+
+/// Until when somebody sees to an instance with this header.
+fn busy_until(header: &Header) -> Option<Timestamp> {
+    durable_host::busy_until(header, header.alarm.as_deref().and_then(in_place_until))
+}
 
 /// True if somebody must come back to an instance with this header, whatever its inbox holds: work is left, or a driver waits in place.
 fn must_be_looked_at(header: &Header) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use durable::{ActivityContext, App, AppBuilder, Context, Error, EventName, Failure, Next, activity, orchestrator};
+use durable::{ActivityContext, App, AppBuilder, Context, Error, EventName, Failure, InstanceId, Next, activity, orchestrator};
 use durable_orchestrator::activities::log::log_activity;
 use durable_orchestrator::activities::status_narrator::status_narrator_activity;
 use durable_orchestrator::activities::webhook::Webhook;
@@ -156,6 +156,47 @@ async fn echo_twice(ctx: Context) -> Result<Vec<String>, Error> {
     Ok(vec![text.clone(), text])
 }
 
+/// Gathers three events `Item`, each in an execution of its own.
+#[orchestrator]
+async fn gather(ctx: Context, so_far: Option<Collected>) -> Result<Next<Vec<String>, Option<Collected>>, Error> {
+    let mut collected = so_far.unwrap_or_default();
+    collected.items.push(ctx.event(EventName::new("Item")).await?);
+    Ok(if collected.items.len() == 3 { Next::Done(collected.items) } else { Next::Again(Some(collected)) })
+}
+
+/// What is told to whom.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Telling {
+    to: String,
+    items: Vec<String>,
+}
+
+/// Sends another instance the events `Item`, the last of them after a pause.
+#[orchestrator]
+async fn tell(ctx: Context, telling: Telling) -> Result<(), Error> {
+    let to = InstanceId::new(telling.to)?;
+    let last = telling.items.len().saturating_sub(1);
+    for (n, item) in telling.items.into_iter().enumerate() {
+        if n == last {
+            ctx.timer(Duration::from_millis(300)).await;
+        }
+        ctx.send_event::<String>(&to, EventName::new("Item"), item)?;
+    }
+    Ok(())
+}
+
+/// Fails until there is the file that `MENDED` names.
+#[activity]
+async fn fragile(_: ()) -> Result<String, Failure> {
+    let mended = std::env::var("MENDED").is_ok_and(|path| std::path::Path::new(&path).exists());
+    if mended { Ok("mended".to_owned()) } else { Err(Failure::new("Broken", "not yet").non_retryable()) }
+}
+
+#[orchestrator]
+async fn breaks(ctx: Context) -> Result<String, Error> {
+    ctx.activity(fragile, ()).await
+}
+
 /// All of them.
 pub fn app() -> AppBuilder {
     App::builder()
@@ -173,6 +214,9 @@ pub fn app() -> AppBuilder {
         .orchestrator(panics)
         .orchestrator(spins)
         .orchestrator(echo_twice)
+        .orchestrator(gather)
+        .orchestrator(tell)
+        .orchestrator(breaks)
         .activity(log_activity)
         .activity(status_narrator_activity)
         .activity(double)
@@ -180,5 +224,6 @@ pub fn app() -> AppBuilder {
         .activity(blocking)
         .activity(patient)
         .activity(third_time_lucky)
+        .activity(fragile)
         .resource(Webhook::from_env())
 }

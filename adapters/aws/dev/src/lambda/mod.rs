@@ -32,8 +32,10 @@ pub const LOOP_LIMIT: u32 = 16;
 pub struct AsyncOptions {
     /// When an event that failed is tried again: one entry for each further attempt. Lambda's are one and two minutes.
     pub retries: Vec<Duration>,
-    /// The first back-off after a throttle. It doubles up to five minutes.
+    /// The first back-off after a throttle. It doubles.
     pub backoff: Duration,
+    /// The longest back-off after throttles. Lambda's is five minutes.
+    pub longest_backoff: Duration,
     /// How old an event gets.
     pub max_age: Duration,
     /// What fails for good comes back to the function as a record of the failure. Without it, the event is dropped.
@@ -49,6 +51,7 @@ impl Default for AsyncOptions {
         Self {
             retries: vec![Duration::from_secs(60), Duration::from_secs(120)],
             backoff: Duration::from_secs(1),
+            longest_backoff: Duration::from_secs(300),
             max_age: Duration::from_secs(6 * 3600),
             on_failure: true,
             twice: false,

@@ -4,7 +4,6 @@
 //! without counting it as failed.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -18,9 +17,6 @@ use crate::pulse::{later, sleep_until};
 
 /// The journal's word for queued events.
 pub(super) const KIND: &str = "event";
-
-/// The longest back-off after throttles.
-const BACKOFF_MOST: Duration = Duration::from_secs(300);
 
 /// How many failed events are remembered.
 const FAILED_KEPT: usize = 1000;
@@ -125,7 +121,7 @@ impl Lambda {
                 if queued.due > expires { Verdict::Failed { condition: "EventAgeExceeded", response: Some(response) } } else { Verdict::Again }
             }
             Err(refused) => {
-                let backoff = options.backoff.saturating_mul(2_u32.saturating_pow(queued.throttles)).min(BACKOFF_MOST);
+                let backoff = options.backoff.saturating_mul(2_u32.saturating_pow(queued.throttles)).min(options.longest_backoff);
                 queued.throttles += 1;
                 queued.due = later(Timestamp::now(), backoff);
                 tracing::debug!("event {} was not taken ({refused}); again in {backoff:?}", queued.request_id);

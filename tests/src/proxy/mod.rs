@@ -4,6 +4,9 @@
 //! Each request is counted, by its action too, and a [`Plan`] decides what becomes of it. What a server calls an action, and how it says no, is
 //! its [`Dialect`]. Must never: change a request or an answer.
 
+mod dialect;
+mod sender;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -13,6 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::build::Random;
+pub use dialect::Dialect;
+use dialect::No;
 
 /// One request, as a plan sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,73 +53,10 @@ pub enum Fate {
     Throttle,
     /// The server says that this caller may not do that.
     Deny,
-}
-
-/// How a server says that it will not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum No {
-    Error,
-    Busy,
-    Denied,
-}
-
-/// What a kind of server calls things.
-#[derive(Debug, Clone, Copy)]
-pub struct Dialect {
-    /// The action of a request, from its head.
-    action: fn(&str) -> String,
-    /// An answer: status, headers and body.
-    answer: fn(No) -> (&'static str, String, String),
-}
-
-impl Dialect {
-    /// DynamoDB: the action stands in a header, and each answer is JSON with a type.
-    pub const DYNAMO_DB: Self = Self {
-        action: |head| header(head, "x-amz-target").unwrap_or_default().rsplit('.').next().unwrap_or_default().to_owned(),
-        answer: |no| {
-            let (status, kind) = match no {
-                No::Error => ("500 Internal Server Error", "com.amazonaws.dynamodb.v20120810#InternalServerError"),
-                No::Busy => ("400 Bad Request", "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"),
-                No::Denied => ("400 Bad Request", "com.amazon.coral.service#AccessDeniedException"),
-            };
-            let body = format!("{{\"__type\":\"{kind}\",\"message\":\"as planned\"}}");
-            (status, "content-type: application/x-amz-json-1.0\r\n".to_owned(), body)
-        },
-    };
-
-    /// Azure's tables: the action follows from verb and path, `Get`, `Query`, `Insert`, `Merge`, `Put`, `Delete` or `Transaction`; each answer has
-    /// a code.
-    pub const AZURE_TABLES: Self = Self {
-        action: |head| {
-            let mut line = head.split(' ');
-            let (verb, path) = (line.next().unwrap_or_default(), line.next().unwrap_or_default());
-            let action = match verb {
-                "POST" if path.contains("$batch") => "Transaction",
-                "GET" if path.contains("(PartitionKey") => "Get",
-                "GET" => "Query",
-                "POST" => "Insert",
-                "PATCH" => "Merge",
-                "PUT" => "Put",
-                "DELETE" => "Delete",
-                other => other,
-            };
-            action.to_owned()
-        },
-        answer: |no| {
-            let (status, code) = match no {
-                No::Error => ("500 Internal Server Error", "OperationTimedOut"),
-                No::Busy => ("503 Service Unavailable", "ServerBusy"),
-                No::Denied => ("403 Forbidden", "AuthorizationPermissionMismatch"),
-            };
-            let body = format!("{{\"odata.error\":{{\"code\":\"{code}\",\"message\":{{\"lang\":\"en-US\",\"value\":\"as planned\"}}}}}}");
-            (status, format!("content-type: application/json\r\nx-ms-error-code: {code}\r\n"), body)
-        },
-    };
-
-    fn error(self, no: No) -> Vec<u8> {
-        let (status, headers, body) = (self.answer)(no);
-        format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).into_bytes()
-    }
+    /// The process that sent it is killed with SIGKILL before anything is carried out. It has to be a child of this one.
+    KillBefore,
+    /// It is carried out, and the process that sent it is killed with SIGKILL before it learns of that.
+    KillAfter,
 }
 
 /// Decides what becomes of each request.
@@ -160,16 +102,17 @@ pub struct Proxy {
 }
 
 struct Shared {
-    upstream: String,
     dialect: Dialect,
     state: Mutex<State>,
 }
 
 struct State {
+    upstream: String,
     plan: Plan,
     calls: Vec<Call>,
     of: BTreeMap<String, u64>,
     late: Vec<Vec<u8>>,
+    killed: u64,
 }
 
 impl Proxy {
@@ -180,8 +123,8 @@ impl Proxy {
     pub async fn before(upstream: &str, dialect: Dialect, plan: Plan) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let state = State { plan, calls: Vec::new(), of: BTreeMap::new(), late: Vec::new() };
-        let shared = Arc::new(Shared { upstream: upstream.to_owned(), dialect, state: Mutex::new(state) });
+        let state = State { upstream: upstream.to_owned(), plan, calls: Vec::new(), of: BTreeMap::new(), late: Vec::new(), killed: 0 };
+        let shared = Arc::new(Shared { dialect, state: Mutex::new(state) });
         let at_work = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, at_work })
     }
@@ -190,6 +133,11 @@ impl Proxy {
     #[must_use]
     pub fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// From now on requests go to another server.
+    pub fn lead_to(&self, upstream: &str) {
+        upstream.clone_into(&mut self.shared.state().upstream);
     }
 
     /// From now on another plan decides.
@@ -203,14 +151,23 @@ impl Proxy {
         self.shared.state().calls.clone()
     }
 
+    /// How many processes have been killed so far, and are gone.
+    #[must_use]
+    pub fn killed(&self) -> u64 {
+        self.shared.state().killed
+    }
+
     /// Carries out what has been late until now, in the order in which it was sent, and says how many requests that were.
     ///
     /// # Errors
     /// If the server cannot be reached.
     pub async fn deliver_late(&self) -> io::Result<usize> {
-        let late = std::mem::take(&mut self.shared.state().late);
+        let (late, upstream) = {
+            let mut state = self.shared.state();
+            (std::mem::take(&mut state.late), state.upstream.clone())
+        };
         for request in &late {
-            forward(&self.shared.upstream, request).await?;
+            forward(&upstream, request).await?;
         }
         Ok(late.len())
     }
@@ -251,16 +208,22 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let Some((request, head)) = read_request(&mut client).await? else { return Ok(()) };
     let dialect = shared.dialect;
-    let fate = shared.decide(&(dialect.action)(&String::from_utf8_lossy(&request[..head])));
+    let fate = shared.decide(&dialect.action_of(&String::from_utf8_lossy(&request[..head])));
+    let upstream = shared.state().upstream.clone();
     let answer = match fate {
-        Fate::Pass | Fate::LoseAnswer | Fate::BreakAnswer | Fate::DoneButError | Fate::Twice => forward(&shared.upstream, &request).await?,
-        Fate::Cut | Fate::Late => Vec::new(),
+        Fate::Pass | Fate::LoseAnswer | Fate::BreakAnswer | Fate::DoneButError | Fate::Twice | Fate::KillAfter => forward(&upstream, &request).await?,
+        Fate::Cut | Fate::Late | Fate::KillBefore => Vec::new(),
         Fate::ServerError => dialect.error(No::Error),
         Fate::Deny => dialect.error(No::Denied),
         Fate::Throttle => dialect.error(No::Busy),
     };
     if matches!(fate, Fate::Late | Fate::Twice) {
         shared.state().late.push(request);
+    }
+    if matches!(fate, Fate::KillBefore | Fate::KillAfter) {
+        sender::kill(client).await.inspect_err(|e| eprintln!("a process was to be killed and was not: {e}"))?;
+        shared.state().killed += 1;
+        return Ok(());
     }
     let answer = match fate {
         Fate::LoseAnswer | Fate::Cut | Fate::Late => return Ok(()),

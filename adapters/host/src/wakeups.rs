@@ -1,0 +1,129 @@
+//! Who sees to it that a claimed instance is looked at again, where every write of an instance is told to somebody (a stream of changes) and
+//! messages are delivered until they are acknowledged. Pure.
+//!
+//! A write that makes an instance busy for longer than it was before says so (*raised*), and whoever is told of such a write sends one check.
+//! A check stays on its way until the time is over up to which it was sent, or the instance has nothing to do. So each instance has about one
+//! check on its way however many writes there are, and none is missing:
+//! - busy for longer than the check knows: some write raised that, and its own check takes over;
+//! - busy for no longer: the check goes on, also after a drive of its own.
+//!
+//! Must never: let a check end while its instance is busy within its time.
+
+use std::time::Duration;
+
+use durable::Timestamp;
+use durable::header::Header;
+
+use crate::verdict::{Verdict, busy_until, verdict};
+
+/// A claim that ends so soon is waited for in place.
+const SOON: Duration = Duration::from_secs(10);
+
+/// What a wait in place leaves of the time there is.
+const LEAVES: Duration = Duration::from_secs(5);
+
+/// True if a write raised the time until which an instance is busy, from what it was before to what it is now.
+#[must_use]
+pub fn raised(before: Option<Timestamp>, now: Option<Timestamp>) -> bool {
+    now > before
+}
+
+/// What a told write asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Drive the instance.
+    pub drive: bool,
+    /// Send a check that covers this time.
+    pub check: Option<Timestamp>,
+}
+
+/// What is to be done about an instance of which a write was told, as it stands now: whether messages wait, and until when somebody waits for
+/// its timer in place. `raised` says whether one of the writes told did so.
+#[must_use]
+pub fn told(header: &Header, messages: bool, waits: Option<Timestamp>, raised: bool, now: Timestamp) -> Asked {
+    let found = verdict(header, messages, waits, now);
+    let busy = busy_until(header, waits).filter(|until| raised && found != Verdict::Idle && *until > now);
+    Asked { drive: found == Verdict::Drive, check: busy }
+}
+
+/// What a check does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It ends.
+    End,
+    /// It drives the instance, and looks again.
+    Drive,
+    /// It waits here until then, and looks again.
+    Wait(Timestamp),
+    /// It stays on its way, and is delivered again later.
+    Again(Timestamp),
+}
+
+/// What a check that was sent for the time until `covers` does about what it finds. It has time until `limit`.
+#[must_use]
+pub fn check(found: Verdict, covers: Timestamp, now: Timestamp, limit: Timestamp) -> Step {
+    match found {
+        Verdict::Idle => Step::End,
+        Verdict::Drive => Step::Drive,
+        Verdict::Busy(until) if until > covers => Step::End,
+        Verdict::Busy(until) if now.until(until) <= SOON && until.after(LEAVES) < limit => Step::Wait(until),
+        Verdict::Busy(until) => Step::Again(until),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use durable::header::{Claim, RuntimeStatus};
+    use durable::ids::{CommitId, Incarnation};
+
+    const NOW: Timestamp = Timestamp(1_000_000_000);
+    const S: Duration = Duration::from_secs(1);
+
+    fn claimed(until: Timestamp) -> Header {
+        let mut header = Header::pending("o".into(), None, Incarnation([1; 8]), CommitId([1; 8]), Timestamp(0));
+        header.status = RuntimeStatus::Running;
+        header.open_activities = 1;
+        header.claims = vec![Claim { owner: 1, until, from: 1, to: 1 }];
+        header
+    }
+
+    #[test]
+    fn what_was_busy_and_is_busy_for_no_longer_is_not_raised() {
+        assert!(raised(None, Some(NOW)) && raised(Some(NOW), Some(NOW.after(S))));
+        assert!(!raised(Some(NOW), Some(NOW)) && !raised(Some(NOW.after(S)), Some(NOW)) && !raised(Some(NOW), None) && !raised(None, None));
+    }
+
+    #[test]
+    fn one_write_that_raised_sends_a_check_and_the_others_do_not() {
+        let (until, busy) = (NOW.after(S), claimed(NOW.after(S)));
+        assert_eq!(told(&busy, false, None, true, NOW), Asked { drive: false, check: Some(until) });
+        assert_eq!(told(&busy, false, None, false, NOW), Asked { drive: false, check: None });
+    }
+
+    #[test]
+    fn a_claimed_instance_that_is_driven_for_its_messages_has_its_check_all_the_same() {
+        let (until, busy) = (NOW.after(S), claimed(NOW.after(S)));
+        assert_eq!(told(&busy, true, None, true, NOW), Asked { drive: true, check: Some(until) });
+    }
+
+    #[test]
+    fn where_nothing_is_left_or_the_claim_is_over_no_check_is_sent() {
+        let mut ended = claimed(NOW.after(S));
+        ended.status = RuntimeStatus::Completed;
+        ended.open_activities = 0;
+        assert_eq!(told(&ended, false, None, true, NOW), Asked { drive: false, check: None });
+        assert_eq!(told(&claimed(NOW), false, None, true, NOW), Asked { drive: true, check: None });
+    }
+
+    #[test]
+    fn a_check_goes_on_as_long_as_its_instance_is_busy_within_its_time() {
+        let (covers, limit) = (NOW.after(S * 100), NOW.after(S * 60));
+        let of = |found| check(found, covers, NOW, limit);
+        assert_eq!((of(Verdict::Idle), of(Verdict::Drive)), (Step::End, Step::Drive));
+        assert_eq!(of(Verdict::Busy(covers)), Step::Again(covers));
+        assert_eq!(of(Verdict::Busy(NOW.after(S * 5))), Step::Wait(NOW.after(S * 5)));
+        assert_eq!(of(Verdict::Busy(NOW.after(S * 101))), Step::End, "whoever raised that has its own");
+        assert_eq!(check(Verdict::Busy(NOW.after(S * 5)), covers, NOW, NOW.after(S * 8)), Step::Again(NOW.after(S * 5)), "there is no time to wait here");
+    }
+}
