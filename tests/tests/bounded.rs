@@ -158,6 +158,22 @@ fn a_worker_that_dies_is_replaced_once_its_time_is_over() {
 }
 
 #[test]
+fn an_attempt_that_was_lost_on_its_way_is_made_again_by_a_driver_that_has_the_instance_in_memory() {
+    let mut sim = sim(all_elsewhere(5));
+    sim.start("twice", "a", &4);
+    sim.pass(Duration::ZERO);
+    assert_eq!(sim.world.lose_handed_on(), 1);
+    sim.pass(S * 121);
+    let header = sim.header("a");
+    assert!(header.claims[0].until < sim.world.now() && header.status == RuntimeStatus::Running, "nobody knows of it");
+    // The safety net has somebody look behind the end of the claim.
+    sim.engine().look(&InstanceId::new("a").unwrap(), true);
+    sim.run();
+    assert_eq!(sim.output("a"), json!(8));
+    sim.check_quiet();
+}
+
+#[test]
 fn an_activity_that_nobody_awaits_is_done_with_when_its_worker_has_ended_it() {
     let mut sim = sim(all_elsewhere(8));
     sim.start("leaves_one_behind", "a", &json!(null));

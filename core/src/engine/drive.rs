@@ -241,7 +241,7 @@ impl Local {
             if !resident.live.header().outbox.is_empty() {
                 return Box::pin(self.hand_on(slot, resident)).await;
             }
-            if std::mem::take(&mut slot.state.borrow_mut().look_tasks) {
+            if std::mem::take(&mut slot.state.borrow_mut().look_tasks) || self.claims_have_ended(resident.live.header()) {
                 match Box::pin(self.run_what_is_left(slot, resident)).await? {
                     Some(left) => resident = left,
                     None => return Ok(Step::Again),

@@ -159,6 +159,14 @@ impl Local {
         Ok(Some(resident))
     }
 
+    /// True if activities may be left that nobody runs any more: a worker or another driver had them until now. One that is in memory is not
+    /// replayed, which would find them.
+    pub(super) fn claims_have_ended(&self, header: &Header) -> bool {
+        let now = self.shared.ports.clock.now();
+        let open = header.open_activities > 0 || !header.orphans.is_empty();
+        open && header.claims.iter().any(|claim| claim.until <= now && claim.owner != self.shared.owner)
+    }
+
     /// Decides where each attempt is run, and claims those that go elsewhere for their workers.
     fn place(&self, header: &mut Header, tasks: Vec<ActivityTask>) -> Vec<(ActivityTask, Place)> {
         let placed: Vec<_> = tasks.into_iter().map(|task| (self.shared.ports.dispatch.place(&task), task)).map(|(place, task)| (task, place)).collect();

@@ -86,7 +86,30 @@ async fn interpret(ctx: Context, program: Program) -> Result<Next<Value, Program
 /// An app that runs programs and nothing else.
 #[must_use]
 pub fn app() -> durable::App {
-    durable::App::builder().build_id("model").check_turns().orchestrator(interpret).activity(work).build().unwrap()
+    build("model")
+}
+
+/// The same as another build. All builds of it match.
+#[must_use]
+pub fn build(name: &str) -> durable::App {
+    durable::App::builder().build_id(name).check_turns().strict_inputs().orchestrator(interpret).activity(work).build().unwrap()
+}
+
+/// What a panic of the build that does not match says.
+pub const PANICS: &str = "this build begins nothing";
+
+/// Goes another way than every history there is, and begins none.
+#[durable::orchestrator(name = "interpret")]
+async fn differs(ctx: Context, program: Program) -> Result<Value, Error> {
+    assert!(ctx.is_replaying(), "{PANICS}: {}", program.label);
+    ctx.event::<Value>(EventName::new("never asked for")).await
+}
+
+/// A build that matches no history: its orchestrator differs, or is missing.
+#[must_use]
+pub fn other_build(name: &str, missing: bool) -> durable::App {
+    let app = durable::App::builder().build_id(name).activity(work);
+    if missing { app } else { app.orchestrator(differs) }.build().unwrap()
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<Value, Error>>>>;

@@ -158,6 +158,11 @@ impl World {
         state.handed_on.insert(place, task);
     }
 
+    /// Loses what was handed on and has not begun. Says how much that was.
+    pub fn lose_handed_on(&self) -> usize {
+        std::mem::take(&mut self.state().handed_on).len()
+    }
+
     /// Alarms that have been armed and have not rung.
     #[must_use]
     pub fn alarms(&self) -> Vec<(Timestamp, InstanceId)> {

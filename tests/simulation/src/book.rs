@@ -1,0 +1,181 @@
+//! The book of all that was ever written, and what must hold after each write. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use durable::header::{Delivery, Header};
+use durable::history::{Event, EventBytes};
+use durable::ids::{Incarnation, MessageId};
+use durable::message::{Message, MessageBody};
+use durable::{InstanceId, Payload};
+
+/// Who writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer {
+    /// The process.
+    pub process: u32,
+    /// True if its build matches what the histories were made by.
+    pub matching: bool,
+}
+
+/// One execution of one life, as its commits made it.
+#[derive(Debug, Default)]
+pub struct Execution {
+    /// Its events, in order.
+    pub events: Vec<Event>,
+    messages: BTreeSet<MessageId>,
+    ended: BTreeMap<u32, usize>,
+    begun: bool,
+}
+
+/// Which execution: instance, life, number.
+pub type ExecutionKey = (InstanceId, Incarnation, u32);
+
+/// Where a message arrived: the how manyth arrival of all it was, and where.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// Its number among all arrivals.
+    pub number: u64,
+    /// Where.
+    pub key: ExecutionKey,
+    /// It was written down as unprocessed.
+    pub unprocessed: bool,
+}
+
+/// The book.
+#[derive(Debug, Default)]
+pub struct Book {
+    /// All executions.
+    pub executions: BTreeMap<ExecutionKey, Execution>,
+    /// Where each event of a client arrived, by the number that is its data; once, if all is well.
+    pub arrivals: BTreeMap<u64, Vec<Arrival>>,
+    /// Lives that were purged or replaced.
+    pub gone: BTreeSet<(InstanceId, Incarnation)>,
+    /// The life that each id has.
+    lives: BTreeMap<InstanceId, Incarnation>,
+    revisions: BTreeMap<(InstanceId, Incarnation), u64>,
+    arrived: u64,
+    /// What did not hold.
+    pub violations: Vec<String>,
+}
+
+impl Book {
+    /// A write landed. `before` is the header that it replaced, where the writer's build does not match.
+    pub fn wrote(&mut self, writer: Writer, instance: &InstanceId, header: &Header, before: Option<&Header>, append: &[EventBytes], fresh: bool) {
+        let life = (instance.clone(), header.incarnation);
+        if let Some(old) = self.lives.insert(instance.clone(), header.incarnation)
+            && old != header.incarnation
+        {
+            self.gone.insert((instance.clone(), old));
+        }
+        if let Some(before) = self.revisions.insert(life, header.revision)
+            && header.revision != before + 1
+        {
+            self.violations.push(format!("{instance}: revision {} follows {before}", header.revision));
+        }
+        let events: Vec<Event> = append.iter().filter_map(|bytes| Event::from_bytes(bytes).ok()).collect();
+        if events.len() != append.len() {
+            self.violations.push(format!("{instance}: an event does not read back"));
+        }
+        if !writer.matching {
+            self.by_another_build(instance, header, before, &events);
+        }
+        let key = (instance.clone(), header.incarnation, header.execution);
+        self.append(&key, events, fresh);
+        let count = self.executions.get(&key).map_or(0, |execution| execution.events.len() as u64);
+        if count != header.events {
+            self.violations.push(format!("{instance}: the header counts {} events of {count}", header.events));
+        }
+    }
+
+    /// The last turn of an execution took these.
+    pub fn took(&mut self, instance: &InstanceId, header: &Header, messages: &[Message]) {
+        for message in messages {
+            if let MessageBody::EventRaised { data, .. } = &message.body {
+                let key = (instance.clone(), header.incarnation, header.execution.saturating_sub(1));
+                self.arrive(key, data, false);
+            }
+        }
+    }
+
+    fn arrive(&mut self, key: ExecutionKey, data: &Payload, unprocessed: bool) {
+        let of_client = std::str::from_utf8(data.stored()).ok().and_then(|text| text.parse::<u64>().ok());
+        if let Some(number) = of_client {
+            self.arrived += 1;
+            self.arrivals.entry(number).or_default().push(Arrival { number: self.arrived, key, unprocessed });
+        }
+    }
+
+    /// A build that does not match never changes or ends an instance; people may end it.
+    fn by_another_build(&mut self, instance: &InstanceId, header: &Header, before: Option<&Header>, events: &[Event]) {
+        let Some(before) = before.filter(|before| before.incarnation == header.incarnation) else {
+            if !events.is_empty() {
+                self.violations.push(format!("{instance}: a build that does not match began it: {events:?}"));
+            }
+            return;
+        };
+        let terminated = events.iter().any(|event| matches!(event, Event::ExecutionTerminated { .. }));
+        if terminated || before.status.is_terminal() {
+            return;
+        }
+        if !events.is_empty() || before.status != header.status || before.execution != header.execution {
+            self.violations.push(format!("{instance}: a build that does not match changed it from {:?} to {:?}: {events:?}", before.status, header.status));
+        }
+    }
+
+    fn append(&mut self, key: &ExecutionKey, events: Vec<Event>, fresh: bool) {
+        let (instance, _, number) = key;
+        let execution = self.executions.entry(key.clone()).or_default();
+        if fresh && !execution.events.is_empty() {
+            self.violations.push(format!("{instance}: execution {number} begins twice"));
+        }
+        let mut came = Vec::new();
+        for event in events {
+            match &event {
+                Event::ExecutionStarted { .. } => execution.begun = true,
+                Event::EventRaised { message, data, .. } | Event::EventUnprocessed { message, data, .. } => {
+                    if !execution.messages.insert(*message) {
+                        self.violations.push(format!("{instance}: message {message} stands twice in the history"));
+                    }
+                    // Before its start, an execution has what the one before it carried over.
+                    if execution.begun || *number == 0 {
+                        came.push((data.clone(), matches!(event, Event::EventUnprocessed { .. })));
+                    }
+                }
+                Event::ActivityCompleted { sequence, .. }
+                | Event::ActivityFailed { sequence, .. }
+                | Event::TimerFired { sequence }
+                | Event::SubOrchestrationCompleted { sequence, .. }
+                | Event::SubOrchestrationFailed { sequence, .. } => {
+                    if execution.ended.insert(*sequence, execution.events.len()).is_some() {
+                        self.violations.push(format!("{instance}: call {sequence} ends twice in the history"));
+                    }
+                }
+                Event::ExecutionRewound { masked, .. } => {
+                    execution.ended.retain(|_, place| !u32::try_from(*place).is_ok_and(|place| masked.contains(&place)));
+                }
+                _ => {}
+            }
+            execution.events.push(event);
+        }
+        for (data, unprocessed) in came {
+            self.arrive(key.clone(), &data, unprocessed);
+        }
+    }
+
+    /// A commit has started these in its own transaction.
+    pub fn started(&mut self, deliveries: &[Delivery]) {
+        for delivery in deliveries {
+            if let Delivery::Start { instance, header, .. } = delivery {
+                // If it was refused, the next write of the one that is there says so again.
+                self.revisions.entry((instance.clone(), header.incarnation)).or_insert(1);
+            }
+        }
+    }
+
+    /// A life was purged.
+    pub fn purged(&mut self, instance: &InstanceId) {
+        if let Some(life) = self.lives.remove(instance) {
+            self.gone.insert((instance.clone(), life));
+        }
+    }
+}

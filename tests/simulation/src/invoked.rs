@@ -1,0 +1,303 @@
+//! What an invocation does with each kind of event.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use durable::ids::EffectId;
+use durable::message::Outcome;
+use durable::ports::{Delivered, StoreError};
+use durable::{Failure, InstanceId, Timestamp};
+use durable_host::work::{self, Attempt, BadWork, Look, Timer};
+use durable_host::{Peeked, Verdict};
+use futures_util::future::join_all;
+
+use crate::happening::{Ask, Record, Way};
+use crate::invocation::{Invocation, Platform, arm};
+use crate::lambda::{Shared, send};
+use crate::process::{Around, Process};
+use crate::store::Line;
+
+/// A commit that has not landed so long after its alarm was armed never will.
+const LONGEST_INVOCATION: Duration = Duration::from_secs(15 * 60);
+/// A claim that ends so soon is waited for in place.
+const SOON: Duration = Duration::from_secs(10);
+/// Events about one instance that follow each other without progress, at most.
+const HOPS: u32 = 60;
+/// What is left of an instance's activity by its worker's end.
+const LEAVES: Duration = Duration::from_secs(5);
+
+/// Why an event was not done.
+#[derive(Debug)]
+#[allow(dead_code, reason = "what is in it is shown in traces")]
+pub enum Failed {
+    /// The commit that needs an alarm has not landed.
+    NotYet,
+    /// Somebody else is at it.
+    StillClaimed,
+    /// Nothing went on.
+    Unfinished,
+    /// The services around gave trouble.
+    Store(StoreError),
+    /// It makes no sense.
+    Bad(BadWork),
+}
+
+impl From<StoreError> for Failed {
+    fn from(trouble: StoreError) -> Self {
+        Self::Store(trouble)
+    }
+}
+
+impl From<BadWork> for Failed {
+    fn from(bad: BadWork) -> Self {
+        Self::Bad(bad)
+    }
+}
+
+/// One call of the function.
+#[derive(Clone)]
+pub struct Called {
+    /// Its process.
+    pub process: Process,
+    /// What is around.
+    pub around: Rc<Around>,
+    /// How the function is set up.
+    pub platform: Platform,
+    /// What invocations share.
+    pub shared: Rc<RefCell<Shared>>,
+    /// When the platform ends it.
+    pub limit: Timestamp,
+}
+
+/// Until when an invocation waits for an alarm in place.
+fn in_place_until(handle: &[u8]) -> Option<Timestamp> {
+    let (kind, until) = handle.split_first()?;
+    (*kind == b'i').then_some(Timestamp(i64::from_be_bytes(until.try_into().ok()?)))
+}
+
+fn verdict(peek: &Peeked, now: Timestamp) -> Verdict {
+    let waits = peek.header.alarm.as_deref().and_then(in_place_until);
+    durable_host::verdict(&peek.header, !peek.inbox_empty, waits, now)
+}
+
+impl Called {
+    fn line(&self) -> Line {
+        self.process.line()
+    }
+
+    async fn send(&self, ask: Ask) -> Result<(), StoreError> {
+        send(&self.process, ask, Way::Asynchronous, Duration::ZERO).await
+    }
+
+    /// What every invocation does at its end: the first of a build announces it.
+    pub async fn end(&self) {
+        let build = self.process.build.app.build_id().to_owned();
+        if self.shared.borrow_mut().builds.insert(build) {
+            // What is lost of this waits for its next try.
+            let _ = self.send(Ask::Faulted(None)).await;
+        }
+    }
+
+    /// Hands unfinished instances on to an invocation of their own.
+    ///
+    /// # Errors
+    /// Store trouble.
+    pub async fn pass_on(&self, unfinished: Vec<InstanceId>, hop: u32) -> Result<(), Failed> {
+        let line = self.line();
+        let sent = join_all(unfinished.into_iter().map(|instance| {
+            let line = line.clone();
+            async move {
+                let Some(peek) = line.peek(&instance, true).await? else { return Ok(()) };
+                let (life, revision) = (peek.header.incarnation.to_string(), peek.header.revision);
+                self.send(Ask::Drive(Look { instance: instance.to_string(), life, revision, hop })).await
+            }
+        }));
+        sent.await.into_iter().collect::<Result<(), StoreError>>().map_err(Failed::from)
+    }
+
+    async fn drive(&self, instances: &[InstanceId]) -> Result<(), Failed> {
+        let unfinished = self.drive_here(instances).await;
+        self.pass_on(unfinished, 0).await
+    }
+
+    async fn drive_here(&self, instances: &[InstanceId]) -> Vec<InstanceId> {
+        let invocation = self.begin();
+        for instance in instances {
+            invocation.engine.look(instance, true);
+        }
+        invocation.finish().await
+    }
+
+    /// Changes of the table: the newest of each instance is looked at. Gives those that failed.
+    pub async fn stream(&self, records: &[Record]) -> Option<Vec<InstanceId>> {
+        let mut newest: BTreeMap<InstanceId, &Record> = BTreeMap::new();
+        for record in records {
+            newest.insert(record.instance.clone(), record);
+        }
+        let looked = join_all(newest.values().map(|record| self.look(record))).await;
+        let (mut failed, mut to_drive) = (Vec::new(), Vec::new());
+        for (instance, verdict) in newest.keys().zip(looked) {
+            match verdict {
+                Ok(true) => to_drive.push(instance.clone()),
+                Ok(false) => {}
+                Err(_) => failed.push(instance.clone()),
+            }
+        }
+        if !to_drive.is_empty() {
+            let unfinished = self.drive_here(&to_drive).await;
+            if self.pass_on(unfinished.clone(), 0).await.is_err() {
+                failed.extend(unfinished);
+            }
+        }
+        Some(failed)
+    }
+
+    async fn look(&self, seen: &Record) -> Result<bool, Failed> {
+        let line = self.line();
+        let mut peek = line.peek(&seen.instance, false).await?;
+        if peek.as_ref().is_none_or(|peek| peek.header.incarnation == seen.life && peek.header.revision < seen.revision) {
+            // The cheap read showed a time before the change.
+            peek = line.peek(&seen.instance, true).await?;
+        }
+        let Some(peek) = peek.filter(|peek| peek.header.incarnation == seen.life) else { return Ok(false) };
+        match verdict(&peek, self.process.now()) {
+            Verdict::Idle => Ok(false),
+            Verdict::Drive => Ok(true),
+            Verdict::Busy(_) => {
+                let look = Look { instance: seen.instance.to_string(), life: seen.life.to_string(), revision: peek.header.revision, hop: 0 };
+                self.send(Ask::Check(look)).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Does what an event asks for.
+    ///
+    /// # Errors
+    /// [`Failed`]: it is tried again.
+    pub async fn work(&self, ask: Ask, request: u64) -> Result<(), Failed> {
+        match ask {
+            Ask::Timer(timer) => self.timer(&timer).await,
+            Ask::Activity(attempt) => self.activity(&attempt, request).await,
+            Ask::Check(look) => self.check(&look).await,
+            Ask::Drive(look) => self.drive_on(&look).await,
+            Ask::Faulted(after) => self.faulted(after).await,
+            Ask::Look(_) => Ok(()),
+        }
+    }
+
+    async fn timer(&self, timer: &Timer) -> Result<(), Failed> {
+        let (instance, life) = (work::instance(&timer.instance)?, work::life(&timer.life)?);
+        let now = self.process.now();
+        let peek = self.line().peek(&instance, true).await?;
+        let landed = peek.as_ref().filter(|peek| peek.header.incarnation == life && peek.header.revision >= timer.revision);
+        let Some(peek) = landed else {
+            let gone = peek.is_some_and(|peek| peek.header.incarnation != life) || timer.armed.until(now) > LONGEST_INVOCATION;
+            return if gone { Ok(()) } else { Err(Failed::NotYet) };
+        };
+        if now < timer.due && peek.header.due().is_some() {
+            arm(&self.process, Timer { armed: now, ..timer.clone() }).await?;
+            return Ok(());
+        }
+        self.drive(&[instance]).await
+    }
+
+    async fn check(&self, look: &Look) -> Result<(), Failed> {
+        let (instance, life) = (work::instance(&look.instance)?, work::life(&look.life)?);
+        loop {
+            let now = self.process.now();
+            let peek = self.line().peek(&instance, true).await?.filter(|peek: &Peeked| peek.header.incarnation == life);
+            let Some(peek) = peek else { return Ok(()) };
+            match verdict(&peek, now) {
+                Verdict::Idle => return Ok(()),
+                Verdict::Drive => return self.drive(&[instance]).await,
+                Verdict::Busy(until) if now.until(until) <= SOON && until.after(LEAVES) < self.limit => {
+                    self.process.world.sleep(now.until(until)).await;
+                }
+                Verdict::Busy(_) => return Err(Failed::StillClaimed),
+            }
+        }
+    }
+
+    async fn drive_on(&self, look: &Look) -> Result<(), Failed> {
+        let instance = work::instance(&look.instance)?;
+        let unfinished = self.drive_here(std::slice::from_ref(&instance)).await;
+        if unfinished.contains(&instance) {
+            let peek = self.line().peek(&instance, true).await?;
+            if peek.is_some_and(|peek| peek.header.revision == look.revision) {
+                return Err(Failed::Unfinished);
+            }
+        }
+        self.pass_on(unfinished, 0).await
+    }
+
+    async fn activity(&self, attempt: &Attempt, request: u64) -> Result<(), Failed> {
+        let effect = attempt.effect()?;
+        let invocation = self.begin();
+        let (line, now) = (self.line(), self.process.now());
+        let until = invocation.deadline.after(self.platform.grace);
+        if !line.claim_run(&effect, attempt.attempt, request, until, now).await? {
+            invocation.finish().await;
+            return Ok(());
+        }
+        let Some(input) = attempt.input(&effect, &line).await? else {
+            invocation.finish().await;
+            return Ok(());
+        };
+        let left = self.process.now().until(invocation.deadline).saturating_sub(LEAVES);
+        let limit = Duration::from_millis(attempt.limit_ms).min(left);
+        let task = durable::header::ActivityTask { effect: effect.clone(), name: attempt.name.clone(), input, attempt: attempt.attempt, timeout: Some(limit) };
+        let outcome = self.process.attempt(task, limit).await;
+        self.ended(invocation, &effect, attempt, outcome).await
+    }
+
+    async fn ended(&self, invocation: Invocation, effect: &EffectId, attempt: &Attempt, outcome: Outcome) -> Result<(), Failed> {
+        let delivered = invocation.engine.activity_ended(effect, attempt.attempt, outcome, !attempt.one_of_many).await;
+        let unfinished = invocation.finish().await;
+        if delivered? == Delivered::Full {
+            return Err(Failed::Unfinished);
+        }
+        self.pass_on(unfinished, 0).await
+    }
+
+    async fn faulted(&self, after: Option<String>) -> Result<(), Failed> {
+        let after = after.as_deref().map(work::instance).transpose()?;
+        let page = self.line().faulted(after).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        let next = Ask::Faulted(Some(last.to_string()));
+        self.drive(&page).await?;
+        self.send(next).await?;
+        Ok(())
+    }
+
+    /// The platform has tried an event as often as it does.
+    ///
+    /// # Errors
+    /// [`Failed`]: it is tried again, a few times.
+    pub async fn given_up(&self, ask: Ask) -> Result<(), Failed> {
+        let on = |look: Look| {
+            let hop = look.hop + 1;
+            (hop <= HOPS).then_some(Look { hop, ..look })
+        };
+        let next = match ask {
+            Ask::Check(look) => on(look).map(Ask::Check),
+            Ask::Drive(look) => on(look).map(Ask::Drive),
+            Ask::Timer(timer) => Some(Ask::Drive(Look { instance: timer.instance, life: timer.life, revision: timer.revision, hop: 0 })),
+            Ask::Activity(attempt) => return self.lost(&attempt).await,
+            Ask::Faulted(after) => Some(Ask::Faulted(after)),
+            Ask::Look(_) => None,
+        };
+        if let Some(next) = next {
+            self.send(next).await?;
+        }
+        Ok(())
+    }
+
+    async fn lost(&self, attempt: &Attempt) -> Result<(), Failed> {
+        let effect = attempt.effect()?;
+        let outcome = Outcome::Failed(Failure { attempts: attempt.attempt, ..Failure::new("Lost", "its worker died each time") });
+        self.ended(self.begin(), &effect, attempt, outcome).await
+    }
+}
