@@ -158,6 +158,24 @@ fn a_worker_that_dies_is_replaced_once_its_time_is_over() {
 }
 
 #[test]
+fn a_worker_that_dies_is_replaced_by_a_driver_that_has_the_instance_in_memory() {
+    let (mut lost, id) = (0, InstanceId::new("a").unwrap());
+    for seed in 0..20 {
+        let mut sim = sim(all_elsewhere(seed));
+        sim.start("twice", "a", &4);
+        sim.pass(S);
+        lost += sim.world.lose_workers();
+        // The safety net is delivered behind the end of the claim, to the very process that waits for the worker.
+        sim.pass(S * 300);
+        sim.engine().look(&id, true);
+        sim.run();
+        assert_eq!(sim.output("a"), json!(8), "seed {seed}");
+        sim.check_quiet();
+    }
+    assert!(lost > 10, "only {lost} workers died");
+}
+
+#[test]
 fn an_activity_that_nobody_awaits_is_done_with_when_its_worker_has_ended_it() {
     let mut sim = sim(all_elsewhere(8));
     sim.start("leaves_one_behind", "a", &json!(null));

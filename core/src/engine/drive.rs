@@ -241,7 +241,7 @@ impl Local {
             if !resident.live.header().outbox.is_empty() {
                 return Box::pin(self.hand_on(slot, resident)).await;
             }
-            if std::mem::take(&mut slot.state.borrow_mut().look_tasks) {
+            if std::mem::take(&mut slot.state.borrow_mut().look_tasks) || self.claims_are_over(resident.live.header()) {
                 match Box::pin(self.run_what_is_left(slot, resident)).await? {
                     Some(left) => resident = left,
                     None => return Ok(Step::Again),
@@ -290,6 +290,12 @@ impl Local {
             slot.state.borrow_mut().look_tasks = true;
         }
         Ok(step)
+    }
+
+    /// True if every claim on what is to be run has ended: whoever looks takes over what does not run here, though it has the instance in memory.
+    fn claims_are_over(&self, header: &Header) -> bool {
+        let now = self.shared.ports.clock.now();
+        header.has_work() && !header.claims.is_empty() && header.claims.iter().all(|claim| claim.until <= now)
     }
 
     /// Runs one turn, and leaves it to the caller what comes of it.

@@ -158,6 +158,11 @@ impl World {
         state.handed_on.insert(place, task);
     }
 
+    /// Workers die before they begin: nobody makes what was handed on. How much that was.
+    pub fn lose_workers(&self) -> usize {
+        std::mem::take(&mut self.state().handed_on).len()
+    }
+
     /// Alarms that have been armed and have not rung.
     #[must_use]
     pub fn alarms(&self) -> Vec<(Timestamp, InstanceId)> {
