@@ -6,8 +6,8 @@ mod hosts;
 mod single_faults;
 mod support;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use durable::ports::{Clock, StatusRecord, Store};
@@ -17,6 +17,7 @@ use durable_aws_dev::Cloud;
 use durable_host::SystemClock;
 use durable_tests::dynamodb::Local;
 use durable_tests::proxy::{Dialect, Proxy};
+use durable_tests::tools;
 use hosts::aws::{KEY, builder};
 use serde_json::Value;
 use single_faults::{MENDED, Rig, Script};
@@ -38,6 +39,18 @@ struct AwsRig {
     store: DynamoStore,
     folder: tempfile::TempDir,
     proxies: [Proxy; 3],
+}
+
+/// The function, copied once for all runs: a build beside them may replace the original.
+fn program() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let copy = tools::target().join("aws-faults").join("bootstrap");
+        std::fs::create_dir_all(copy.parent().expect("a folder")).expect("the folder can be made");
+        let made = copy.with_extension("new");
+        std::fs::copy(workload_lambda(), &made).and_then(|_| std::fs::rename(&made, &copy)).expect("the program can be copied");
+        copy
+    })
 }
 
 /// A table, as long as it is needed.
@@ -66,9 +79,8 @@ impl Rig for AwsRig {
         let tables = before(local.address(), Dialect::DYNAMO_DB, "table");
         // Where these two lead to is known once the driver runs.
         let (lambda, timers) = (before("", Dialect::LAMBDA, "lambda"), before("", Dialect::STEP_FUNCTIONS, "timers"));
-        let builder = NETS
-            .iter()
-            .fold(builder(workload_lambda(), &table.0, &folder.path().join("log")).timeout(INVOCATION), |builder, (name, value)| builder.env(*name, *value));
+        let builder =
+            NETS.iter().fold(builder(program(), &table.0, &folder.path().join("log")).timeout(INVOCATION), |builder, (name, value)| builder.env(*name, *value));
         let builder = builder
             .env("MENDED", folder.path().join(MENDED).display().to_string())
             .env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{}", tables.address()))

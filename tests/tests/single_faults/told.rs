@@ -7,6 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use durable_tests::tools;
+
 use super::script::{Fault, Script, Struck};
 use super::stories::Story;
 use super::teller::{Teller, outcome};
@@ -125,7 +127,19 @@ fn tell<R: Rig>(job: &Job, slot: Slot<'_>) -> Told {
     (told.struck, told.asked) = (script.struck(), script.asked());
     let log = || rig.as_ref().map(Rig::log).unwrap_or_default();
     told.facts = told_so.map_err(|wrong| format!("{wrong}\nasked: {:?}\nthe log says:\n{}", told.asked, log()));
+    if let Err(wrong) = &told.facts {
+        println!("{} goes wrong with {:?}: see {}", told.of.name, told.faults, kept(&told, wrong));
+    }
     told
+}
+
+/// Where the words about a run that went wrong are kept.
+fn kept(told: &Told, wrong: &str) -> String {
+    let folder = tools::target().join("faults");
+    let faults: Vec<String> = told.faults.iter().map(|fault| format!("{}-{:?}", fault.call, fault.kind)).collect();
+    let file = folder.join(format!("{}-{}.log", told.of.name, faults.join("-")));
+    let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, format!("{:#?}\n{wrong}", told.struck)));
+    written.map_or_else(|e| format!("nothing ({e})"), |()| file.display().to_string())
 }
 
 fn words(panic: &(dyn std::any::Any + Send)) -> String {
