@@ -20,6 +20,8 @@ pub mod dynamodb;
 pub mod faulty;
 #[cfg(feature = "functions")]
 pub mod functions;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 pub mod memory;
 #[cfg(any(feature = "dynamodb", feature = "azurite"))]
 pub mod proxy;

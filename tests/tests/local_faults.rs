@@ -13,8 +13,9 @@ mod single_faults;
 mod support;
 
 use std::collections::HashMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +44,17 @@ struct LocalRig {
     keeper: Keeper,
     script: Arc<Script>,
     folder: tempfile::TempDir,
+}
+
+/// An address that nobody else is given while its server is down: below those that the system gives to whoever asks for any.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    loop {
+        let address = SocketAddr::from(([127, 0, 0, 1], NEXT.fetch_add(1, Ordering::SeqCst)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 impl LocalRig {
@@ -79,8 +91,7 @@ impl Rig for LocalRig {
 
     fn start(script: &Arc<Script>, cold: bool) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-        let keeper = Keeper::start(folder.path().to_owned(), free, script, points(script.story), cold);
+        let keeper = Keeper::start(folder.path().to_owned(), free_address(), script, points(script.story), cold);
         Self { keeper, script: Arc::clone(script), folder }
     }
 
@@ -105,7 +116,7 @@ impl Rig for LocalRig {
             seen.iter().for_each(|point| self.script.note(point.asked.clone()));
             POINTS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(self.script.story, seen);
         }
-        self.keeper.note_refusals();
+        self.keeper.end();
     }
 
     fn left(&self) -> Vec<String> {

@@ -28,6 +28,9 @@ pub mod alarms;
 pub mod clients;
 mod dispatch;
 mod event;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 mod host;
 mod http;

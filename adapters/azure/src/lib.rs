@@ -42,6 +42,9 @@
 pub mod alarms;
 mod covered;
 mod dispatch;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 mod host;
 mod http;

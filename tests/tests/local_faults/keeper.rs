@@ -39,7 +39,11 @@ struct Shared {
 struct State {
     /// The server, while it has not been given back to the system.
     running: Option<Pid>,
+    /// What watches it, while it does.
+    tracer: Option<Pid>,
     killed: u64,
+    /// Nothing is to go wrong any more.
+    ended: bool,
     stopping: bool,
     /// What was to fail in which process, and where that is told, unless it has been noted that it did.
     to_fail: Vec<(Fault, String, PathBuf)>,
@@ -71,8 +75,10 @@ impl Keeper {
         kernel::read(&std::fs::read_to_string(self.shared.told(0)).expect("what the tracer told"))
     }
 
-    /// Notes the calls that were made to fail.
-    pub fn note_refusals(&self) {
+    /// Nothing goes wrong any more. Notes the calls that were made to fail.
+    pub fn end(&self) {
+        let running = self.shared.end();
+        wait_for("the tracer to let go", PATIENCE, || running.is_none_or(|pid| !is_traced(pid)).then_some(()));
         self.shared.state().to_fail.retain(|(fault, asked, told)| {
             let failed = std::fs::read_to_string(told).is_ok_and(|told| kernel::refused(&told));
             if failed {
@@ -111,6 +117,16 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has the tracer let go of the server, and gives its number.
+    fn end(&self) -> Option<Pid> {
+        let mut state = self.state();
+        state.ended = true;
+        if let Some(tracer) = state.tracer {
+            let _ = kill_process(tracer, Signal::TERM);
+        }
+        state.running
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
@@ -127,7 +143,8 @@ impl Shared {
 
     /// Begins the process of this number, with the fault of that number in it.
     fn begin(&self, number: usize, cold: bool) -> Life {
-        let fault = self.script.faults().get(number).map(|fault| (*fault, self.point(*fault)));
+        let ended = self.state().ended;
+        let fault = self.script.faults().get(number).filter(|_| !ended).map(|fault| (*fault, self.point(*fault)));
         let (data, told) = (self.data(), self.told(number));
         let tracer = match &fault {
             Some((fault, point)) => Some(kernel::strikes(&data, &told, point, fault.kind)),
@@ -144,11 +161,18 @@ impl Shared {
         let from_its_beginning = tracer.is_some() && (cold || number > 0);
         let child = self.spawn(from_its_beginning);
         let pid = Pid::from_child(&child);
-        self.state().running = Some(pid);
+        {
+            let mut state = self.state();
+            state.running = Some(pid);
+            if state.stopping {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
         if number == 0 && !cold {
             wait_for("the server to serve", PATIENCE, || TcpStream::connect(self.address).ok());
         }
-        let tracer = tracer.map(|tracer| attach(tracer, pid));
+        let tracer = tracer.and_then(|tracer| attach(tracer, pid));
+        self.state().tracer = tracer.as_ref().map(Pid::from_child);
         if from_its_beginning {
             kill_process(pid, Signal::CONT).expect("it was stopped");
         }
@@ -183,7 +207,7 @@ impl Shared {
             {
                 let mut state = self.state();
                 let status = life.child.wait().expect("its end can be read");
-                state.running = None;
+                (state.running, state.tracer) = (None, None);
                 if let Some(mut tracer) = life.tracer.take() {
                     let _ = tracer.wait();
                 }
@@ -204,8 +228,14 @@ impl Shared {
     }
 }
 
-/// Has a tracer watch a process, and waits until it does.
-fn attach(mut tracer: Command, pid: Pid) -> Child {
+/// True while a tracer watches this process.
+fn is_traced(pid: Pid) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+    status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() != "0"))
+}
+
+/// Has a tracer watch a process, and waits until it does. None if the process is gone already.
+fn attach(mut tracer: Command, pid: Pid) -> Option<Child> {
     tracer.args(["-p", &pid.as_raw_nonzero().to_string()]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = tracer.spawn().expect("strace can be run");
     let mut lines = BufReader::new(child.stderr.take().expect("its output is ours"));
@@ -213,9 +243,12 @@ fn attach(mut tracer: Command, pid: Pid) -> Child {
     while !line.contains("attached") {
         line.clear();
         let read = lines.read_line(&mut line).unwrap_or(0);
-        assert!(read > 0, "strace may not watch the server: it needs the right to trace processes");
+        if read == 0 {
+            let _ = child.wait();
+            return None;
+        }
     }
     // It tells of each thread, and must be able to.
     std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-    child
+    Some(child)
 }

@@ -36,6 +36,14 @@ impl DynamoStore {
         Ok(item.header_from(&fetched)?.map(|header| Peeked { instance: instance.clone(), header, inbox_empty }))
     }
 
+    /// The partition of an instance, and its id if that stands in an attribute.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn keys_of(&self, instance: &InstanceId) -> (String, Option<String>) {
+        let pk = self.inner.hub.of(instance);
+        let plain = pk == format!("{}|{instance}", self.inner.hub.name());
+        (pk, (!plain).then(|| instance.to_string()))
+    }
+
     /// The instance that a record of the table's stream is about: from its keys, and from [`super::ID`] if the record has that attribute. None
     /// for rows that are no headers, and for other hubs.
     #[must_use]

@@ -77,7 +77,7 @@ fn encode(text: &str) -> String {
 }
 
 /// Partition key of all rows of an instance. Only a shortened one holds `~~`, and never at its beginning.
-pub(super) fn partition(id: &InstanceId) -> String {
+pub(crate) fn partition(id: &InstanceId) -> String {
     let plain = encode(id.as_str());
     if plain.len() <= PLAIN_CHARS {
         return plain;

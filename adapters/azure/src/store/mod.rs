@@ -72,6 +72,8 @@ use crate::table::Table;
 
 pub use extras::Peeked;
 pub use keys::BadHub;
+#[cfg(feature = "fuzzing")]
+pub(crate) use keys::partition;
 
 /// What transactions of the store are counted by.
 pub mod operation {
