@@ -158,6 +158,8 @@ impl Local {
         }
         if header.status == RuntimeStatus::Failed && self.rewind_asked(slot) {
             self.rewind(slot, loaded).await?;
+            // Its children are to be told, or its parent, if it has ended again at once.
+            slot.state.borrow_mut().look = true;
             return Ok(None);
         }
         if header.status.is_terminal() {

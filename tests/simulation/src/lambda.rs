@@ -3,7 +3,7 @@
 //! What an invocation does with an event is what `adapters/aws` does; what it decides by is the same code. The platform ends it at its limit.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +32,8 @@ enum Held {
 /// What all invocations share.
 #[derive(Default)]
 pub struct Shared {
-    /// Builds that have announced themselves.
-    pub builds: BTreeSet<String>,
+    /// The build that has announced itself last.
+    pub latest: Option<String>,
     held: BTreeMap<u32, Held>,
     busy: [bool; SHARDS],
     /// Processes that have done what they were begun for.
