@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use durable::header::RuntimeStatus;
 use durable::ids::MessageId;
+use durable::message::{Message, MessageBody};
+use durable::ports::{Delivered, Store};
 use durable::{ActivityContext, App, AppBuilder, ClientError, Context, Error, EventName, Failure, Next, activity, boxed, orchestrator, race};
 use durable_tests::faulty::{Decision, Op, Plan};
 use durable_tests::sim::{Setup, Sim};
@@ -374,4 +376,18 @@ fn a_rewind_leaves_alone_whoever_has_the_id_that_a_child_was_to_have() {
     assert!(matches!(sim.answer(asked), Some(Ok(()))), "it does not wait for itself");
     assert_eq!((sim.header("a").status, sim.header("a").epoch), (RuntimeStatus::Failed, 1));
     sim.check_quiet();
+}
+
+#[test]
+fn what_another_driver_has_acknowledged_is_taken_before_what_is_asked_after_that() {
+    let mut sim = Sim::new(checked().orchestrator(two_events).build().unwrap(), Setup { exclusive: false, ..Setup::default() });
+    sim.start("two_events", "a", &json!(null));
+    sim.run();
+    let body = MessageBody::EventRaised { name: "n".into(), data: sim.app().encode(&1).unwrap() };
+    let raised = Message { id: message(1), arrived: sim.world.now(), sender: None, keyed: true, body };
+    let delivered = futures_executor::block_on(sim.store.inner().deliver(&durable::InstanceId::new("a").unwrap(), None, raised)).unwrap();
+    assert_eq!(delivered, Delivered::Delivered);
+    sim.raise(NOW, "a", "n", &2, message(2));
+    sim.run();
+    assert_eq!(sim.output("a"), json!([1, 2]));
 }

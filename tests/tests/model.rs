@@ -200,7 +200,10 @@ impl Case {
                     assert!(!program.fails && program.again == 0);
                 }
                 RuntimeStatus::Failed => {
-                    assert!(stand == Stand::Done(FAILED.into()) || (program.fails && matches!(stand, Stand::Done(_))), "{id}: {output} {program:#?} {events:#?}");
+                    assert!(
+                        stand == Stand::Done(FAILED.into()) || (program.fails && matches!(stand, Stand::Done(_))),
+                        "{id}: {output} {program:#?} {events:#?}"
+                    );
                 }
                 RuntimeStatus::Terminated => assert!(!matches!(stand, Stand::Done(_)), "{id}: {program:#?} {events:#?}"),
                 other => panic!("{id} is {other:?}"),

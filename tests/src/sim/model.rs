@@ -182,7 +182,9 @@ impl Node {
         let all = |parts: &[Part]| parts.iter().map(|part| Some(Self::of(part, offset))).collect::<Vec<_>>();
         match part {
             Part::Seq(parts) => Self::Seq { parts: parts.clone(), offset, at: 0, current: None, values: Vec::new() },
-            Part::Activity { label, .. } | Part::Tried { label, .. } => Self::Call { key: format!("a{}", label + offset), label: label + offset, strict: false },
+            Part::Activity { label, .. } | Part::Tried { label, .. } => {
+                Self::Call { key: format!("a{}", label + offset), label: label + offset, strict: false }
+            }
             Part::Strict { label, .. } => Self::Call { key: format!("a{}", label + offset), label: label + offset, strict: true },
             Part::Leave { label } => Self::Now(json!({ "o": label + offset })),
             Part::Timer { label, .. } | Part::TimerAt { label, .. } => Self::Call { key: format!("t{}", label + offset), label: label + offset, strict: false },
@@ -355,7 +357,9 @@ impl Node {
             Self::Wait { name, .. } => events.push(name.clone()),
             Self::WaitFor { .. } | Self::Call { .. } => *others = true,
             Self::Seq { current: Some(node), .. } => node.waits(events, others),
-            Self::Join { nodes, .. } | Self::Race { nodes, .. } | Self::Each { nodes, .. } => nodes.iter().flatten().for_each(|node| node.waits(events, others)),
+            Self::Join { nodes, .. } | Self::Race { nodes, .. } | Self::Each { nodes, .. } => {
+                nodes.iter().flatten().for_each(|node| node.waits(events, others))
+            }
             Self::Map { running, .. } => running.iter().filter_map(|(_, node)| node.as_ref()).for_each(|node| node.waits(events, others)),
             _ => {}
         }

@@ -94,7 +94,6 @@ pub(super) const LATEST: &str = "latest";
 /// Beginning of the partitions of the index.
 const INDEX: &str = "~~list-";
 
-
 /// The place of a life in the order of creation. Never the same for two ids or two lives: whoever takes a life out late harms no other.
 pub(super) fn position(created: Timestamp, id: &InstanceId, life: Incarnation) -> String {
     format!("{}-{}-{life}", time(created), partition(id))
