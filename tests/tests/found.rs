@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use durable::header::RuntimeStatus;
 use durable::ids::MessageId;
+use durable::message::{Message, MessageBody};
+use durable::ports::{Delivered, Store};
 use durable::{ActivityContext, App, AppBuilder, ClientError, Context, Error, EventName, Failure, Next, activity, boxed, orchestrator, race};
 use durable_tests::faulty::{Decision, Op, Plan};
 use durable_tests::sim::{Setup, Sim};
@@ -328,4 +330,64 @@ fn what_an_instance_sends_to_a_full_inbox_waits_and_is_not_lost() {
     assert!(sim.header("a").outbox.is_empty());
     assert_eq!(sim.header("b").status, RuntimeStatus::Completed);
     sim.check_quiet();
+}
+
+#[orchestrator]
+async fn fails_by_itself(_: Context) -> Result<(), Error> {
+    Err(Failure::new("Asked", "as asked").into())
+}
+
+#[orchestrator]
+async fn has_a_child_that_fails(ctx: Context) -> Result<String, Error> {
+    let ended = ctx.sub_orchestration(fails_by_itself, ()).instance_id("own").await;
+    Ok(ended.err().and_then(|e| e.failure().map(|failure| failure.kind.clone())).unwrap_or_default())
+}
+
+/// Its child is to have its own id, which is in use.
+#[orchestrator]
+async fn names_its_child_like_itself(ctx: Context) -> Result<(), Error> {
+    ctx.sub_orchestration(fails_by_itself, ()).instance_id(ctx.instance_id().as_str()).await
+}
+
+fn rewind(sim: &mut Sim, id: &'static str) -> usize {
+    sim.ask(NOW, move |client| Box::pin(async move { client.rewind(&durable::InstanceId::new(id).unwrap(), "again").await }))
+}
+
+#[test]
+fn a_child_that_fails_again_at_once_after_a_rewind_tells_its_parent_at_once() {
+    let mut sim = sim(checked().orchestrator(fails_by_itself).orchestrator(has_a_child_that_fails));
+    sim.start("has_a_child_that_fails", "a", &json!(null));
+    sim.run();
+    let asked = rewind(&mut sim, "own");
+    sim.run();
+    assert!(matches!(sim.answer(asked), Some(Ok(()))));
+    assert_eq!((sim.header("own").status, sim.header("own").outbox.len(), sim.output("a")), (RuntimeStatus::Failed, 0, json!("Asked")));
+    sim.check_quiet();
+}
+
+#[test]
+fn a_rewind_leaves_alone_whoever_has_the_id_that_a_child_was_to_have() {
+    let mut sim = sim(checked().orchestrator(fails_by_itself).orchestrator(names_its_child_like_itself));
+    sim.start("names_its_child_like_itself", "a", &json!(null));
+    sim.run();
+    assert_eq!(sim.header("a").failure.unwrap().kind, "InstanceInUse");
+    let asked = rewind(&mut sim, "a");
+    sim.pass(S * 30);
+    assert!(matches!(sim.answer(asked), Some(Ok(()))), "it does not wait for itself");
+    assert_eq!((sim.header("a").status, sim.header("a").epoch), (RuntimeStatus::Failed, 1));
+    sim.check_quiet();
+}
+
+#[test]
+fn what_another_driver_has_acknowledged_is_taken_before_what_is_asked_after_that() {
+    let mut sim = Sim::new(checked().orchestrator(two_events).build().unwrap(), Setup { exclusive: false, ..Setup::default() });
+    sim.start("two_events", "a", &json!(null));
+    sim.run();
+    let body = MessageBody::EventRaised { name: "n".into(), data: sim.app().encode(&1).unwrap() };
+    let raised = Message { id: message(1), arrived: sim.world.now(), sender: None, keyed: true, body };
+    let delivered = futures_executor::block_on(sim.store.inner().deliver(&durable::InstanceId::new("a").unwrap(), None, raised)).unwrap();
+    assert_eq!(delivered, Delivered::Delivered);
+    sim.raise(NOW, "a", "n", &2, message(2));
+    sim.run();
+    assert_eq!(sim.output("a"), json!([1, 2]));
 }

@@ -15,7 +15,7 @@ use durable::ids::MessageId;
 use durable::{Client, ClientError, InstanceId};
 use durable_tests::build::Random;
 use durable_tests::faulty::{Decision, Plan, touch};
-use durable_tests::sim::model::{Stand, follow};
+use durable_tests::sim::model::{FAILED, Stand, follow};
 use durable_tests::sim::program::{Generator, Program, app};
 use durable_tests::sim::{Setup, Sim};
 use serde_json::Value;
@@ -199,7 +199,12 @@ impl Case {
                     assert_eq!(output["log"], Value::from(program.log.clone()), "{id}");
                     assert!(!program.fails && program.again == 0);
                 }
-                RuntimeStatus::Failed => assert!(program.fails && matches!(stand, Stand::Done(_)), "{id}: {output} {program:#?} {events:#?}"),
+                RuntimeStatus::Failed => {
+                    assert!(
+                        stand == Stand::Done(FAILED.into()) || (program.fails && matches!(stand, Stand::Done(_))),
+                        "{id}: {output} {program:#?} {events:#?}"
+                    );
+                }
                 RuntimeStatus::Terminated => assert!(!matches!(stand, Stand::Done(_)), "{id}: {program:#?} {events:#?}"),
                 other => panic!("{id} is {other:?}"),
             }

@@ -10,6 +10,7 @@ pub mod stores;
 pub mod turns;
 mod verdict;
 pub mod wakeups;
+pub mod wanted;
 mod watchdog;
 pub mod work;
 

@@ -94,11 +94,16 @@ impl Local {
     }
 
     async fn step(self: &Rc<Self>, slot: &Rc<Slot>) -> Result<Step, StoreError> {
-        let (resident, look_inbox) = {
+        let (resident, look_inbox, arrived) = {
             let mut state = slot.state.borrow_mut();
             let reason = state.has_reason();
             state.look = false;
-            let look_inbox = std::mem::take(&mut state.look_inbox);
+            // Another driver may have stored and acknowledged what is not known here. Whoever asks after that stands behind it: so what is taken
+            // now had come before the inbox was read.
+            let shared = !self.shared.config.exclusive;
+            let arrived = if shared { state.queue.len() } else { usize::MAX };
+            let asked = shared && state.queue.iter().any(|queued| queued.reply.is_some());
+            let look_inbox = std::mem::take(&mut state.look_inbox) || asked;
             let mut resident = state.resident.take();
             // A rewind begins from what is stored.
             if resident.as_ref().is_some_and(|resident| resident.live.header().status == RuntimeStatus::Failed) && asks_for_rewind(&state) {
@@ -111,7 +116,7 @@ impl Local {
                 // Whoever loads looks at what is left.
                 state.look_tasks = false;
             }
-            (resident, look_inbox)
+            (resident, look_inbox, arrived)
         };
         let resident = match resident {
             Some(resident) if look_inbox => Box::pin(self.refresh(slot, resident)).await?,
@@ -124,7 +129,7 @@ impl Local {
                 None => return Ok(Step::Idle),
             },
         };
-        self.advance(slot, resident).await
+        self.advance(slot, resident, arrived).await
     }
 
     /// Reads again what the inbox holds. None if what is in memory is out of date.
@@ -158,6 +163,8 @@ impl Local {
         }
         if header.status == RuntimeStatus::Failed && self.rewind_asked(slot) {
             self.rewind(slot, loaded).await?;
+            // Its children are to be told, or its parent, if it has ended again at once.
+            slot.state.borrow_mut().look = true;
             return Ok(None);
         }
         if header.status.is_terminal() {
@@ -227,8 +234,8 @@ impl Local {
         TurnInput { now, inbox, direct, commit_id, owner: self.shared.owner, claim_until: self.shared.claim_until(now) }
     }
 
-    /// One turn of a live instance, if there is a reason for one.
-    async fn advance(self: &Rc<Self>, slot: &Rc<Slot>, mut resident: Resident) -> Result<Step, StoreError> {
+    /// One turn of a live instance, if there is a reason for one. It takes no more than so many of those that wait.
+    async fn advance(self: &Rc<Self>, slot: &Rc<Slot>, mut resident: Resident, arrived: usize) -> Result<Step, StoreError> {
         let turn_first = std::mem::take(&mut slot.state.borrow_mut().turn_first);
         if !resident.live.header().outbox.is_empty() && !turn_first {
             return Box::pin(self.hand_on(slot, resident)).await;
@@ -236,7 +243,7 @@ impl Local {
         if resident.live.header().status.is_terminal() {
             self.refuse_all(slot, resident.live.header());
         }
-        let (direct, replies) = self.take_queue(slot, &resident);
+        let (direct, replies) = self.take_queue(slot, &resident, arrived);
         if !self.needs_turn(&resident, &direct) {
             if !resident.live.header().outbox.is_empty() {
                 return Box::pin(self.hand_on(slot, resident)).await;
@@ -371,14 +378,17 @@ impl Local {
                 && header.timer_due.is_some_and(|at| at <= self.shared.ports.clock.now()))
     }
 
-    /// Takes what waits for this life, as much as one turn takes.
-    fn take_queue(&self, slot: &Slot, resident: &Resident) -> (Vec<Message>, Vec<Reply>) {
+    /// Takes what waits for this life, as much as one turn takes, out of the first `arrived`.
+    fn take_queue(&self, slot: &Slot, resident: &Resident, arrived: usize) -> (Vec<Message>, Vec<Reply>) {
         let life = resident.live.header().incarnation;
         let mut state = slot.state.borrow_mut();
         let mut taken = (Vec::new(), Vec::new());
-        while taken.0.len() < limits::MESSAGES_PER_TURN
+        let mut left = arrived;
+        while left > 0
+            && taken.0.len() < limits::MESSAGES_PER_TURN
             && let Some(queued) = state.queue.pop_front()
         {
+            left -= 1;
             if queued.life.is_some_and(|meant| meant != life) {
                 continue;
             }

@@ -12,7 +12,7 @@ use super::shard::Local;
 use super::slot::{Queued, Resident, RunKey, Slot};
 use crate::header::{ActivityTask, Delivery, Header, RuntimeStatus};
 use crate::ids::{Incarnation, MessageId};
-use crate::machine::{HANDED_ON, Live, Rewound, Stored, Turn, claims};
+use crate::machine::{HANDED_ON, Live, OpenChild, Rewound, Stored, Turn, claims};
 use crate::message::{Message, MessageBody, Outcome};
 use crate::ports::{AlarmKey, Commit, CommitOutcome, Committed, Create, Created, Delivered, Handle, Loaded, Place, ReusePolicy, StoreError, Token};
 use crate::{Failure, InstanceId, Timestamp};
@@ -372,7 +372,7 @@ impl Local {
             }
         };
         for child in failed_children {
-            match self.rewind_child(&child.instance, reason).await {
+            match self.rewind_child(&child, reason).await {
                 Ok(()) | Err(ClientError::NotFailed { .. }) => {}
                 Err(ClientError::NotFound(_)) => {
                     request.answer(Err(ClientError::ChildPurged { instance: slot.id.clone(), child: child.instance }));
@@ -404,7 +404,13 @@ impl Local {
         self.conclude(slot, (Box::new(live), None), prepared, landed, (Vec::new(), Vec::new())).await.map(|_| ())
     }
 
-    async fn rewind_child(&self, child: &InstanceId, reason: &str) -> Result<(), ClientError> {
+    async fn rewind_child(&self, child: &OpenChild, reason: &str) -> Result<(), ClientError> {
+        let OpenChild { instance: child, incarnation, .. } = child;
+        let Some(there) = self.shared.ports.store.status(child).await? else { return Err(ClientError::NotFound(child.clone())) };
+        if there.header.incarnation != *incarnation {
+            // Somebody else had the id when this child was to be started, or has it now; perhaps this very instance, which would wait for itself.
+            return Ok(());
+        }
         let (reply, answer) = oneshot::channel();
         let body = MessageBody::Rewind { reason: reason.to_owned() };
         let message = Message { id: self.shared.message_id(), arrived: self.shared.ports.clock.now(), sender: None, keyed: false, body };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable::ids::{Incarnation, MessageId};
+use durable::ports::{ListQuery, ReusePolicy, StoreError};
 use durable::{App, Client, ClientError, InstanceId, Payload, Start};
 use durable_tests::sim::program::Program;
 
@@ -53,43 +54,72 @@ impl Asked {
     }
 }
 
-/// True if a client is to ask again.
+/// True if a client is to ask again. A rewind that the code does not allow is refused for good: where the branch beside the one that failed has
+/// asked for more since, no rewind takes back just the one.
 #[must_use]
-pub const fn is_trouble(answer: &Answer) -> bool {
+pub fn is_trouble(answer: &Answer) -> bool {
+    if let Err(ClientError::Store(StoreError::Unavailable(text))) = answer
+        && text.contains("cannot be rewound by this build")
+    {
+        return false;
+    }
     matches!(answer, Err(ClientError::Store(_) | ClientError::Stopping | ClientError::TooManyMessages(_) | ClientError::UnknownOrchestrator { .. }))
 }
 
 /// Starts a program under an id, as this life.
 #[must_use]
-pub fn start(app: &Arc<App>, id: &InstanceId, life: Incarnation, program: &Program) -> Asked {
+pub fn start(app: &Arc<App>, id: &InstanceId, life: Incarnation, program: &Program, policy: ReusePolicy) -> Asked {
     let input = app.encode(program).unwrap_or_default();
     let (id, about) = (id.clone(), About::Start(id.clone(), life));
     Asked::new(
         about,
         Rc::new(move |client: Client| {
-            let start = Start { incarnation: Some(life), ..Start::new("interpret", input.clone()).id(id.clone()) };
+            let start = Start { incarnation: Some(life), policy, ..Start::new("interpret", input.clone()).id(id.clone()) };
             Box::pin(async move { client.start(start).await.map(|_| ()) })
         }),
     )
 }
 
-/// Raises an event; under a key if so said, else under a message id.
+/// How an event is raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Under a message id.
+    Plain,
+    /// Under a key.
+    Keyed,
+    /// Under a key, in this life only.
+    In(Incarnation),
+}
+
+/// Raises an event.
 #[must_use]
-pub fn raise(app: &Arc<App>, id: &InstanceId, name: &str, number: u64, keyed: bool) -> Asked {
+pub fn raise(app: &Arc<App>, id: &InstanceId, name: &str, number: u64, how: How) -> Asked {
     let data: Payload = app.encode(&number).unwrap_or_default();
     let (id, name, about) = (id.clone(), name.to_owned(), About::Event(id.clone(), number));
     Asked::new(
         about,
         Rc::new(move |client: Client| {
-            let (id, name, data) = (id.clone(), name.clone(), data.clone());
+            let (id, name, data, key) = (id.clone(), name.clone(), data.clone(), format!("key {number}"));
             Box::pin(async move {
-                if keyed {
-                    return client.raise_event_once(&id, &name, data, &format!("key {number}")).await;
+                match how {
+                    How::Plain => client.raise_event(&id, &name, data, Some(MessageId((1_u128 << 100 | u128::from(number)).to_be_bytes()))).await,
+                    How::Keyed => client.raise_event_once(&id, &name, data, &key).await,
+                    How::In(life) => client.raise_event_in(&id, life, &name, data, Some(&key)).await,
                 }
-                client.raise_event(&id, &name, data, Some(MessageId((1_u128 << 100 | u128::from(number)).to_be_bytes()))).await
             })
         }),
     )
+}
+
+/// Reads all that can be read.
+#[must_use]
+pub fn read(client: Client, id: InstanceId) -> std::pin::Pin<Box<dyn Future<Output = Answer>>> {
+    Box::pin(async move {
+        client.status(&id).await?;
+        client.list(ListQuery { top: 2, ..ListQuery::default() }, None).await?;
+        client.history(&id).await?;
+        client.wait_for_end_within(&id, Duration::from_secs(1)).await.map(drop)
+    })
 }
 
 /// A step of a client that is asked for by name.

@@ -116,6 +116,11 @@ impl Faults {
         self.take(number, fault).then(|| (fault, mix(drawn, 1)))
     }
 
+    /// There is a time for trouble again.
+    pub const fn again(&mut self, until: Timestamp) {
+        self.until = until;
+    }
+
     /// True if a fault that was planned under this number happens.
     pub fn planned(&mut self, number: u64, fault: Fault) -> bool {
         self.take(PLANNED + number, fault)

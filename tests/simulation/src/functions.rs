@@ -3,7 +3,7 @@
 //! What a process does with a message is what `adapters/azure` does. The platform kills it without a word.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,8 @@ struct Running {
 pub struct Functions {
     limits: Limits,
     processes: BTreeMap<u32, Running>,
-    builds: Rc<RefCell<BTreeSet<String>>>,
+    /// The build that has announced itself last.
+    latest: Option<String>,
     /// Processes that are to be there.
     wanted: usize,
     /// Messages that processes have, to be visible again when they die.
@@ -47,7 +48,7 @@ impl Functions {
     /// So many processes, whose attempts in place may take so long.
     #[must_use]
     pub fn new(wanted: usize, in_place: Duration) -> Self {
-        Self { limits: Limits::new(in_place), processes: BTreeMap::new(), builds: Rc::default(), wanted, held: Rc::default() }
+        Self { limits: Limits::new(in_place), processes: BTreeMap::new(), latest: None, wanted, held: Rc::default() }
     }
 
     fn begin(&mut self, around: &Rc<Around>) {
@@ -75,8 +76,8 @@ impl Functions {
         around.world.note(|| format!("p{} begins on machine {} (matching: {})", process.number, process.machine, process.build.matching));
         around.spawn(process.number, run_all(shards));
         let handler = Rc::new(Handler::new(process.clone(), engine.clone(), self.limits.clone()));
-        let build = process.build.app.build_id().to_owned();
-        if self.builds.borrow_mut().insert(build) {
+        let build = Some(process.build.app.build_id().to_owned());
+        if std::mem::replace(&mut self.latest, build.clone()) != build {
             let announce = caller.put(Letter { ask: Ask::Faulted(None), again: false }, Duration::ZERO);
             around.spawn(process.number, async move { drop(announce.await) });
         }

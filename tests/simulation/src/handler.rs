@@ -5,15 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use durable::header::{ActivityTask, Header};
-use durable::history::Event;
+use durable::header::ActivityTask;
 use durable::ids::{EffectId, Incarnation};
-use durable::machine::HANDED_ON;
 use durable::message::Outcome;
-use durable::ports::{Delivered, Loaded, Store, StoreError};
-use durable::{Engine, Failure, InstanceId, Timestamp};
+use durable::ports::{Delivered, Store, StoreError};
+use durable::{Engine, Failure, InstanceId};
 use durable_host::work::{self, Attempt, BadWork, Look, Timer};
-use durable_host::{Peeked, Verdict, verdict};
+use durable_host::{Peeked, Verdict, verdict, wanted};
 use futures_util::future::{Either, join_all, select};
 
 use crate::call::{POST, Service};
@@ -97,7 +95,7 @@ impl Handler {
             Ask::Timer(timer) => self.timer(timer, again).await,
             Ask::Activity(attempt) => self.activity(attempt, message).await,
             Ask::Faulted(after) => self.faulted(after.as_deref()).await,
-            Ask::Check(_) | Ask::Drive(_) => Ok(()),
+            Ask::Check(..) | Ask::Drive(_) => Ok(()),
         };
         if let Err(undone) = &told {
             self.process.world.note(|| format!("p{} message {message} undone: {undone:?}", self.process.number));
@@ -258,7 +256,7 @@ impl Handler {
         let line = self.process.line();
         let Some(loaded) = line.load(&effect.instance, None).await? else { return Ok(()) };
         let now = self.process.now();
-        if !is_open(&loaded, effect) || !is_handed_on(&loaded.header, effect.sequence, now) {
+        if !wanted::is_open(&loaded, effect) || !wanted::is_handed_on(&loaded.header, effect.sequence, now) {
             return Ok(());
         }
         let Some(input) = attempt.input(effect, &line).await? else { return Ok(()) };
@@ -296,31 +294,6 @@ fn life(look: &Look) -> Result<Option<Incarnation>, BadWork> {
 
 fn standing(seen: &Peeked) -> (Incarnation, u64, bool) {
     (seen.incarnation(), seen.header.revision, seen.inbox_empty)
-}
-
-/// True if the instance waits for the end of this call, or has it made for an execution that is over.
-fn is_open(loaded: &Loaded, effect: &EffectId) -> bool {
-    let header = &loaded.header;
-    if header.incarnation != effect.incarnation {
-        return false;
-    }
-    if header.orphans.iter().any(|orphan| (orphan.execution, orphan.sequence) == (effect.execution, effect.sequence)) {
-        return true;
-    }
-    if header.execution != effect.execution || header.status.is_terminal() {
-        return false;
-    }
-    let ended = loaded.events.iter().rev().find_map(|bytes| match Event::from_bytes(bytes) {
-        Ok(Event::ActivityScheduled { sequence, .. } | Event::ActivityRetried { sequence }) if sequence == effect.sequence => Some(false),
-        Ok(Event::ActivityCompleted { sequence, .. } | Event::ActivityFailed { sequence, .. }) if sequence == effect.sequence => Some(true),
-        _ => None,
-    });
-    ended == Some(false)
-}
-
-/// True if the call is a worker's, and no driver has taken it over.
-fn is_handed_on(header: &Header, sequence: u32, now: Timestamp) -> bool {
-    header.claims.iter().any(|claim| claim.owner == HANDED_ON && claim.until > now && (claim.from..=claim.to).contains(&sequence))
 }
 
 /// Something to be dropped, and a future that ends when it is.

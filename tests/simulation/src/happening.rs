@@ -13,8 +13,8 @@ pub enum Ask {
     Timer(Timer),
     /// An attempt of an activity is to be made.
     Activity(Attempt),
-    /// Somebody was at it: look again (Lambda).
-    Check(Look),
+    /// Somebody is at it until then: look again (Lambda).
+    Check(Look, Timestamp),
     /// Drive this instance (Lambda).
     Drive(Look),
     /// Look at this instance (Functions).
@@ -32,6 +32,8 @@ pub struct Record {
     pub life: Incarnation,
     /// Its revision.
     pub revision: u64,
+    /// It made the instance busy for longer than it was.
+    pub raised: bool,
     /// How often it was given to somebody who failed.
     pub tries: u32,
 }

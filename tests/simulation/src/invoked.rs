@@ -9,6 +9,7 @@ use durable::ids::EffectId;
 use durable::message::Outcome;
 use durable::ports::{Delivered, StoreError};
 use durable::{Failure, InstanceId, Timestamp};
+use durable_host::wakeups::{self, Asked, Step};
 use durable_host::work::{self, Attempt, BadWork, Look, Timer};
 use durable_host::{Peeked, Verdict};
 use futures_util::future::join_all;
@@ -17,12 +18,10 @@ use crate::happening::{Ask, Record, Way};
 use crate::invocation::{Invocation, Platform, arm};
 use crate::lambda::{Shared, send};
 use crate::process::{Around, Process};
-use crate::store::Line;
+use crate::store::{Line, in_place_until};
 
 /// A commit that has not landed so long after its alarm was armed never will.
 const LONGEST_INVOCATION: Duration = Duration::from_secs(15 * 60);
-/// A claim that ends so soon is waited for in place.
-const SOON: Duration = Duration::from_secs(10);
 /// Events about one instance that follow each other without progress, at most.
 const HOPS: u32 = 60;
 /// What is left of an instance's activity by its worker's end.
@@ -71,15 +70,13 @@ pub struct Called {
     pub limit: Timestamp,
 }
 
-/// Until when an invocation waits for an alarm in place.
-fn in_place_until(handle: &[u8]) -> Option<Timestamp> {
-    let (kind, until) = handle.split_first()?;
-    (*kind == b'i').then_some(Timestamp(i64::from_be_bytes(until.try_into().ok()?)))
+/// Until when somebody waits for an instance's timer in place.
+fn waits(peek: &Peeked) -> Option<Timestamp> {
+    peek.header.alarm.as_deref().and_then(in_place_until)
 }
 
 fn verdict(peek: &Peeked, now: Timestamp) -> Verdict {
-    let waits = peek.header.alarm.as_deref().and_then(in_place_until);
-    durable_host::verdict(&peek.header, !peek.inbox_empty, waits, now)
+    durable_host::verdict(&peek.header, !peek.inbox_empty, waits(peek), now)
 }
 
 impl Called {
@@ -93,8 +90,8 @@ impl Called {
 
     /// What every invocation does at its end: the first of a build announces it.
     pub async fn end(&self) {
-        let build = self.process.build.app.build_id().to_owned();
-        if self.shared.borrow_mut().builds.insert(build) {
+        let build = Some(self.process.build.app.build_id().to_owned());
+        if std::mem::replace(&mut self.shared.borrow_mut().latest, build.clone()) != build {
             // What is lost of this waits for its next try.
             let _ = self.send(Ask::Faulted(None)).await;
         }
@@ -132,8 +129,10 @@ impl Called {
 
     /// Changes of the table: the newest of each instance is looked at. Gives those that failed.
     pub async fn stream(&self, records: &[Record]) -> Option<Vec<InstanceId>> {
-        let mut newest: BTreeMap<InstanceId, &Record> = BTreeMap::new();
+        let mut newest: BTreeMap<InstanceId, Record> = BTreeMap::new();
         for record in records {
+            let mut record = record.clone();
+            record.raised |= newest.get(&record.instance).is_some_and(|before| before.life == record.life && before.raised);
             newest.insert(record.instance.clone(), record);
         }
         let looked = join_all(newest.values().map(|record| self.look(record))).await;
@@ -162,15 +161,12 @@ impl Called {
             peek = line.peek(&seen.instance, true).await?;
         }
         let Some(peek) = peek.filter(|peek| peek.header.incarnation == seen.life) else { return Ok(false) };
-        match verdict(&peek, self.process.now()) {
-            Verdict::Idle => Ok(false),
-            Verdict::Drive => Ok(true),
-            Verdict::Busy(_) => {
-                let look = Look { instance: seen.instance.to_string(), life: seen.life.to_string(), revision: peek.header.revision, hop: 0 };
-                self.send(Ask::Check(look)).await?;
-                Ok(false)
-            }
+        let Asked { drive, check } = wakeups::told(&peek.header, !peek.inbox_empty, waits(&peek), seen.raised, self.process.now());
+        if let Some(until) = check {
+            let look = Look { instance: seen.instance.to_string(), life: seen.life.to_string(), revision: peek.header.revision, hop: 0 };
+            self.send(Ask::Check(look, until)).await?;
         }
+        Ok(drive)
     }
 
     /// Does what an event asks for.
@@ -181,7 +177,7 @@ impl Called {
         match ask {
             Ask::Timer(timer) => self.timer(&timer).await,
             Ask::Activity(attempt) => self.activity(&attempt, request).await,
-            Ask::Check(look) => self.check(&look).await,
+            Ask::Check(look, until) => self.check(&look, until).await,
             Ask::Drive(look) => self.drive_on(&look).await,
             Ask::Faulted(after) => self.faulted(after).await,
             Ask::Look(_) => Ok(()),
@@ -204,19 +200,30 @@ impl Called {
         self.drive(&[instance]).await
     }
 
-    async fn check(&self, look: &Look) -> Result<(), Failed> {
+    async fn check(&self, look: &Look, covers: Timestamp) -> Result<(), Failed> {
         let (instance, life) = (work::instance(&look.instance)?, work::life(&look.life)?);
+        let mut before = None;
         loop {
             let now = self.process.now();
             let peek = self.line().peek(&instance, true).await?.filter(|peek: &Peeked| peek.header.incarnation == life);
             let Some(peek) = peek else { return Ok(()) };
-            match verdict(&peek, now) {
-                Verdict::Idle => return Ok(()),
-                Verdict::Drive => return self.drive(&[instance]).await,
-                Verdict::Busy(until) if now.until(until) <= SOON && until.after(LEAVES) < self.limit => {
-                    self.process.world.sleep(now.until(until)).await;
+            let standing = Some((peek.header.revision, peek.inbox_empty));
+            if verdict(&peek, now) == Verdict::Drive && std::mem::replace(&mut before, standing) == standing {
+                // A drive changed nothing. What bears a fault has its alarm, or another build; all else is tried again later.
+                return if peek.header.fault.is_some() && peek.header.outbox.is_empty() { Ok(()) } else { Err(Failed::Unfinished) };
+            }
+            match wakeups::check(verdict(&peek, now), covers, now, self.limit) {
+                Step::End => return Ok(()),
+                Step::Wait(until) => self.process.world.sleep(now.until(until)).await,
+                Step::Again(_) => return Err(Failed::StillClaimed),
+                Step::Drive => {
+                    let unfinished = self.drive_here(std::slice::from_ref(&instance)).await;
+                    let left = !unfinished.is_empty();
+                    self.pass_on(unfinished, 0).await?;
+                    if left {
+                        return Err(Failed::Unfinished);
+                    }
                 }
-                Verdict::Busy(_) => return Err(Failed::StillClaimed),
             }
         }
     }
@@ -282,7 +289,7 @@ impl Called {
             (hop <= HOPS).then_some(Look { hop, ..look })
         };
         let next = match ask {
-            Ask::Check(look) => on(look).map(Ask::Check),
+            Ask::Check(look, until) => on(look).map(|look| Ask::Check(look, until)),
             Ask::Drive(look) => on(look).map(Ask::Drive),
             Ask::Timer(timer) => Some(Ask::Drive(Look { instance: timer.instance, life: timer.life, revision: timer.revision, hop: 0 })),
             Ask::Activity(attempt) => return self.lost(&attempt).await,

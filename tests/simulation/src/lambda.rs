@@ -3,7 +3,7 @@
 //! What an invocation does with an event is what `adapters/aws` does; what it decides by is the same code. The platform ends it at its limit.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,12 +32,10 @@ enum Held {
 /// What all invocations share.
 #[derive(Default)]
 pub struct Shared {
-    /// Builds that have announced themselves.
-    pub builds: BTreeSet<String>,
+    /// The build that has announced itself last.
+    pub latest: Option<String>,
     held: BTreeMap<u32, Held>,
     busy: [bool; SHARDS],
-    /// Processes that have done what they were begun for.
-    over: Vec<u32>,
 }
 
 /// The host.
@@ -92,7 +90,6 @@ impl Lambda {
             }
             called.end_of_stream(shard, records, failed, &shared);
             called.end().await;
-            shared.borrow_mut().over.push(number);
             called.process.world.kill(number);
         });
     }
@@ -112,7 +109,6 @@ impl Lambda {
             }
             shared.borrow_mut().held.insert(number, Held::Request);
             called.end().await;
-            shared.borrow_mut().over.push(number);
             called.process.world.kill(number);
         });
     }
@@ -192,7 +188,6 @@ impl Host for Lambda {
             Some(Held::Event(event)) => again(&around.world, event, None),
             Some(Held::Request) | None => {}
         }
-        self.shared.borrow_mut().over.retain(|over| *over != process);
     }
 
     fn alive(&self) -> Vec<u32> {
@@ -201,7 +196,7 @@ impl Host for Lambda {
 
     fn request(&mut self, around: &Rc<Around>, number: usize, request: &Request) -> Option<u32> {
         let called = self.begin(around, Held::Request);
-        let (process, request, shared) = (called.process.number, request.clone(), self.shared.clone());
+        let (process, request) = (called.process.number, request.clone());
         around.spawn(process, async move {
             let invocation = called.begin();
             let answer = request(invocation.engine.client()).await;
@@ -211,14 +206,19 @@ impl Host for Lambda {
                 called.process.world.note(|| "what is unfinished could not be passed on".to_owned());
             }
             called.end().await;
-            shared.borrow_mut().over.push(process);
             called.process.world.kill(process);
         });
         Some(process)
     }
 
-    fn deployed(&mut self, _: &Rc<Around>) {
-        // Invocations under way end by themselves; the next ones run what is deployed.
+    fn deployed(&mut self, around: &Rc<Around>) {
+        // Invocations under way end by themselves; the next ones run what is deployed. Whoever deploys calls the function once.
+        let called = self.begin(around, Held::Request);
+        let process = called.process.number;
+        around.spawn(process, async move {
+            called.end().await;
+            called.process.world.kill(process);
+        });
     }
 }
 

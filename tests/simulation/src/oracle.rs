@@ -1,13 +1,13 @@
 //! The oracle: what must hold when nothing is left to happen, and at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use durable::header::RuntimeStatus;
 use durable::history::Event;
-use durable::ids::EffectId;
+use durable::ids::{EffectId, Incarnation};
 use durable::machine::{Live, Stored};
 use durable::{ClientError, InstanceId};
-use durable_tests::sim::model::{Stand, follow};
+use durable_tests::sim::model::{FAILED, Stand, follow};
 use durable_tests::sim::program::Program;
 use serde_json::Value;
 
@@ -101,7 +101,7 @@ fn check_against_the_model(sim: &Sim) -> Result<(), String> {
             RuntimeStatus::Completed => {
                 stand == Stand::Done(output["last"].clone()) && output["log"] == Value::from(program.log.clone()) && !program.fails && program.again == 0
             }
-            RuntimeStatus::Failed => program.fails && matches!(stand, Stand::Done(_)),
+            RuntimeStatus::Failed => stand == Stand::Done(FAILED.into()) || (program.fails && matches!(stand, Stand::Done(_))),
             RuntimeStatus::Terminated => !matches!(stand, Stand::Done(_)),
             _ => false,
         };
@@ -116,19 +116,21 @@ fn check_against_the_model(sim: &Sim) -> Result<(), String> {
 fn check_events(sim: &Sim) -> Result<(), String> {
     let book = sim.around.store.book();
     for (number, arrivals) in &book.arrivals {
-        if arrivals.len() > 1 {
+        // A repeat may find another life of the same id.
+        let lives: BTreeSet<_> = arrivals.iter().map(|arrival| (&arrival.key.0, arrival.key.1)).collect();
+        if arrivals.len() > lives.len() {
             return Err(format!("DOUBLED: event {number} arrived {} times: {arrivals:?}", arrivals.len()));
         }
     }
-    let mut placed: BTreeMap<InstanceId, Vec<(u64, u64, u64, u64)>> = BTreeMap::new();
+    let mut placed: BTreeMap<(InstanceId, Incarnation), Vec<(u64, u64, u64, u64)>> = BTreeMap::new();
     for (id, number, sent, answered) in sim.acknowledged_events() {
         match book.arrivals.get(&number).and_then(|arrivals| arrivals.first()) {
-            Some(arrival) => placed.entry(id).or_default().push((number, sent, answered, arrival.number)),
+            Some(arrival) => placed.entry((id, arrival.key.1)).or_default().push((number, sent, answered, arrival.number)),
             None if book.gone.iter().any(|(gone, _)| *gone == id) => {}
             None => return Err(format!("LOST: the acknowledged event {number} of {id} is in no history")),
         }
     }
-    for (id, events) in placed {
+    for ((id, _), events) in placed {
         for (first, _, answered, arrived) in &events {
             if let Some((second, ..)) = events.iter().find(|(_, sent, _, later)| answered < sent && later < arrived) {
                 return Err(format!("ORDER: {id}: event {first} was acknowledged before {second} was sent, and stands behind it"));
@@ -151,8 +153,9 @@ fn check_activities(sim: &Sim) -> Result<(), String> {
     let book = sim.around.store.book();
     let state = sim.around.world.state();
     for ((instance, incarnation, execution), there) in &book.executions {
-        if there.events.iter().any(|event| matches!(event, Event::ExecutionTerminated { .. })) {
-            // What was terminated by a build that cannot run it leaves its activities undone.
+        let gone = book.gone.contains(&(instance.clone(), *incarnation));
+        if gone || there.events.iter().any(|event| matches!(event, Event::ExecutionTerminated { .. })) {
+            // What was replaced, or terminated by a build that cannot run it, leaves its activities undone.
             continue;
         }
         let mut epoch = 0;

@@ -8,12 +8,13 @@ use std::time::Duration;
 use durable::header::RuntimeStatus;
 use durable::history::Event;
 use durable::ids::Incarnation;
+use durable::ports::ReusePolicy;
 use durable::{App, InstanceId};
 use durable_tests::build::{Random, at};
 use durable_tests::sim::model::{Stand, follow};
 use durable_tests::sim::program::{self, Generator, Program};
 
-use crate::clients::{self, About, Asked, Step};
+use crate::clients::{self, About, Asked, How, Step};
 use crate::embedded::Embedded;
 use crate::faults::{Fault, Faults, PLANNED};
 use crate::functions::Functions;
@@ -181,22 +182,27 @@ impl Sim {
         Duration::from_millis(self.random.below(30_000))
     }
 
-    fn start(&mut self, after: Duration, id: &InstanceId, program: &Program) {
+    fn start(&mut self, after: Duration, id: &InstanceId, program: &Program, policy: ReusePolicy) -> Incarnation {
         self.lives += 1;
         let life = Incarnation((0xc11e_0000_0000_0000 | self.lives).to_be_bytes());
-        let asked = clients::start(&self.matching.app, id, life, program);
+        let asked = clients::start(&self.matching.app, id, life, program, policy);
         self.ask_after(after, asked);
+        life
     }
 
-    fn raise(&mut self, after: Duration, id: &InstanceId, name: &str) {
+    fn raise(&mut self, after: Duration, id: &InstanceId, name: &str, life: Option<Incarnation>) {
         self.raised += 1;
-        let keyed = self.random.once_in(5);
-        let asked = clients::raise(&self.matching.app, id, name, self.raised, keyed);
+        let how = match (life, self.random.below(8)) {
+            (_, 0) => How::Keyed,
+            (Some(life), 1) => How::In(life),
+            _ => How::Plain,
+        };
+        let asked = clients::raise(&self.matching.app, id, name, self.raised, how);
         self.ask_after(after, asked);
-        if self.random.once_in(4) {
+        if how != How::Plain || self.random.once_in(4) {
             // The same event comes twice.
             let again = after + Duration::from_millis(self.random.below(2_000));
-            let asked = clients::raise(&self.matching.app, id, name, self.raised, keyed);
+            let asked = clients::raise(&self.matching.app, id, name, self.raised, how);
             self.ask_after(again, asked);
         }
     }
@@ -366,12 +372,23 @@ impl Sim {
     }
 
     /// What the clients do by themselves.
-    fn clients(&mut self, roots: &[InstanceId], plan: &Plan) -> usize {
+    fn clients(&mut self, roots: &[(InstanceId, Incarnation)], plan: &Plan) -> usize {
         let mut made: Vec<Box<dyn Fn(&mut Self)>> = Vec::new();
-        for id in roots {
+        for (id, life) in roots {
             for _ in 0..self.random.below(6) {
-                let (after, name, id) = (self.soon(), ["a", "B", "c"][self.random.below(3) as usize], id.clone());
-                made.push(Box::new(move |sim| sim.raise(after, &id, name)));
+                let (after, name, id, life) = (self.soon(), ["a", "B", "c"][self.random.below(3) as usize], id.clone(), *life);
+                made.push(Box::new(move |sim| sim.raise(after, &id, name, Some(life))));
+            }
+            if self.random.once_in(3) {
+                let (after, id) = (self.soon(), id.clone());
+                made.push(Box::new(move |sim| sim.control(after, "read", &id, clients::read)));
+            }
+            if self.random.once_in(12) {
+                let (after, id, seed) = (self.soon(), id.clone(), self.random.next());
+                made.push(Box::new(move |sim| {
+                    let program = Generator::new(&mut Random::new(seed), vec!["p0".to_owned()]).program();
+                    sim.start(after, &id, &program, ReusePolicy::ReplaceAny);
+                }));
             }
             if self.random.once_in(4) {
                 let (after, id) = (self.soon(), id.clone());
@@ -389,6 +406,33 @@ impl Sim {
             make(self);
         }
         count
+    }
+
+    /// What has ended is rewound, purged, or begun again, in trouble once more.
+    fn second_act(&mut self) -> Result<(), String> {
+        if self.random.once_in(2) {
+            let mut state = self.world().state();
+            let until = state.now.after(Duration::from_secs(60));
+            state.faults.again(until);
+        }
+        let ids = self.around.store.all();
+        for id in ids {
+            let Some(loaded) = self.around.store.load_now(&id) else { continue };
+            let (after, chance) = (Duration::from_millis(self.random.below(5_000)), self.random.below(12));
+            match loaded.header.status {
+                RuntimeStatus::Failed if chance < 7 => {
+                    self.control(after, "rewind", &id, |client, id| Box::pin(async move { client.rewind(&id, "again").await }));
+                }
+                _ if chance == 9 => self.control(after, "purge", &id, |client, id| Box::pin(async move { client.purge(&id).await })),
+                _ if chance == 10 => {
+                    let program = Generator::new(&mut self.random.clone(), vec!["p0".to_owned()]).program();
+                    self.start(after, &id, &program, ReusePolicy::ReplaceEnded);
+                    self.raise(after + Duration::from_secs(1), &id, "a", None);
+                }
+                _ => {}
+            }
+        }
+        self.live_on()
     }
 
     /// Runs on, and gives every instance that waits for an event one, until all have ended.
@@ -413,7 +457,7 @@ impl Sim {
                 match follow(&program, &events) {
                     Stand::Waiting { events: names, .. } if !names.is_empty() => {
                         let name = names[self.random.below(names.len() as u64) as usize].clone();
-                        self.raise(Duration::ZERO, &id, &name);
+                        self.raise(Duration::ZERO, &id, &name, None);
                     }
                     // A parent waits for its children, which wait for events.
                     Stand::Waiting { .. } if events.iter().any(|e| matches!(e, Event::SubOrchestrationCreated { .. })) => {}
@@ -468,13 +512,15 @@ fn live(sim: &mut Sim, plan: &Plan) -> (Result<(), String>, (usize, usize)) {
     let mut random = Random::new(plan.seed ^ 0x9106);
     random.next();
     let peers: Vec<String> = (0..count).map(|n| format!("p{n}")).collect();
-    for id in &roots {
+    let mut begun = Vec::new();
+    for id in roots {
         let program = Generator::new(&mut random, peers.clone()).program();
         let after = Duration::from_millis(sim.random.below(3_000));
-        sim.start(after, id, &program);
+        let life = sim.start(after, &id, &program, ReusePolicy::ReplaceEnded);
+        begun.push((id, life));
     }
-    let steps = sim.clients(&roots, plan);
-    let judged = sim.live_on().and_then(|()| oracle::check_end(sim));
+    let steps = sim.clients(&begun, plan);
+    let judged = sim.live_on().and_then(|()| if sim.random.once_in(2) { sim.second_act() } else { Ok(()) }).and_then(|()| oracle::check_end(sim));
     (judged, (steps, count))
 }
 

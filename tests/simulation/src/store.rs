@@ -40,6 +40,8 @@ struct Shared {
     remote: bool,
     book: Mutex<Book>,
     past: Mutex<BTreeMap<InstanceId, VecDeque<(Timestamp, Peeked)>>>,
+    /// Until when somebody sees to each instance, as its last write had it.
+    busy: Mutex<BTreeMap<InstanceId, Option<Timestamp>>>,
     /// Who makes an attempt that was handed on, and until when.
     attempts: Mutex<BTreeMap<(String, u32), (u64, Timestamp)>>,
 }
@@ -54,12 +56,27 @@ fn leaves_work(header: &Header) -> bool {
     header.has_work() || (header.alarm.as_ref().is_some_and(|handle| handle.first() == Some(&b'i')) && !header.status.is_terminal())
 }
 
+/// Until when an invocation waits for an alarm in place.
+#[must_use]
+pub fn in_place_until(handle: &[u8]) -> Option<Timestamp> {
+    let (kind, until) = handle.split_first()?;
+    (*kind == b'i').then_some(Timestamp(i64::from_be_bytes(until.try_into().ok()?)))
+}
+
+/// How an instance was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrote {
+    Created,
+    Committed,
+    Delivered,
+}
+
 impl SimStore {
     /// An empty one.
     #[must_use]
     pub fn new(world: Arc<World>, delivers_atomically: bool, streams: bool, remote: bool) -> Self {
         world.state().streams = (0..SHARDS).map(|_| VecDeque::new()).collect();
-        let shared = Shared { world, streams, remote, book: Mutex::default(), past: Mutex::default(), attempts: Mutex::default() };
+        let shared = Shared { world, streams, remote, book: Mutex::default(), past: Mutex::default(), busy: Mutex::default(), attempts: Mutex::default() };
         Self { memory: MemoryStore::new(delivers_atomically), shared: Arc::new(shared) }
     }
 
@@ -114,7 +131,7 @@ impl SimStore {
     }
 
     /// An instance was written: whoever reads the stream is told.
-    fn wrote(&self, instance: &InstanceId, delivered: bool) {
+    fn wrote(&self, instance: &InstanceId, how: Wrote) {
         if !self.shared.streams {
             return;
         }
@@ -128,13 +145,21 @@ impl SimStore {
                 versions.pop_front();
             }
         }
-        if !delivered && !leaves_work(&peeked.header) && peeked.inbox_empty {
+        let raised = {
+            let mut all = self.shared.busy.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = all.get(instance).copied().flatten().filter(|_| how != Wrote::Created);
+            let busy = durable_host::busy_until(&peeked.header, peeked.header.alarm.as_deref().and_then(in_place_until));
+            all.insert(instance.clone(), busy);
+            // What was raised was told by the write that did it.
+            how != Wrote::Delivered && durable_host::wakeups::raised(before, busy)
+        };
+        if how != Wrote::Delivered && !leaves_work(&peeked.header) && peeked.inbox_empty {
             return;
         }
         let shard = instance.as_str().bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte))) % SHARDS;
         let delayed = world.trouble(&[Fault::Delayed]).map_or(0, |(_, more)| more % 600_000);
         let mut state = world.state();
-        let record = Record { instance: instance.clone(), life: peeked.header.incarnation, revision: peeked.header.revision, tries: 0 };
+        let record = Record { instance: instance.clone(), life: peeked.header.incarnation, revision: peeked.header.revision, raised, tries: 0 };
         if let Some(stream) = state.streams.get_mut(shard) {
             stream.push_back(record);
         }
@@ -151,7 +176,7 @@ impl SimStore {
             self.shared.world.note(|| format!("p{} CREATE {instance} life {} {:?}", writer.process, header.incarnation, header.status));
             self.book().wrote(writer, &instance, &header, None, &append, true);
             self.book().started(&deliveries);
-            self.wrote(&instance, false);
+            self.wrote(&instance, Wrote::Created);
         }
         Ok(created)
     }
@@ -192,7 +217,7 @@ impl SimStore {
                 self.book().took(&instance, &header, &taken);
                 self.book().wrote(writer, &instance, &header, before.as_ref(), &append, reset);
                 self.book().started(&deliveries);
-                self.wrote(&instance, false);
+                self.wrote(&instance, Wrote::Committed);
             }
             CommitOutcome::Lost(_) => world.note(|| format!("p{} LOST {instance} r{}", writer.process, header.revision)),
             _ => {}
@@ -206,7 +231,7 @@ impl SimStore {
         let delivered = now(self.memory.deliver(instance, incarnation, message))?;
         self.shared.world.note(|| format!("p{} DELIVER {instance} {delivered:?} {text}", writer.process));
         if delivered == Delivered::Delivered {
-            self.wrote(instance, true);
+            self.wrote(instance, Wrote::Delivered);
         }
         Ok(delivered)
     }

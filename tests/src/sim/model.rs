@@ -2,7 +2,7 @@
 //!
 //! No futures, no wakers, no replay: the whole program is looked at again, from its root, after each thing that came in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use durable::Timestamp;
 use durable::history::Event;
@@ -22,6 +22,13 @@ pub enum Stand {
     Done(Value),
 }
 
+/// What a program came to that failed because a part of it did.
+pub const FAILED: &str = "!";
+
+fn has_failed(value: &Value) -> bool {
+    value == FAILED
+}
+
 /// Where the history of an execution leaves its program.
 #[must_use]
 pub fn follow(program: &Program, history: &[Event]) -> Stand {
@@ -29,9 +36,19 @@ pub fn follow(program: &Program, history: &[Event]) -> Stand {
     let mut root: Option<Node> = None;
     let mut value = None;
     let (mut now, mut labels, mut held, mut suspended) = (Timestamp(0), BTreeMap::new(), Vec::new(), false);
-    for event in history {
+    let masked: BTreeSet<usize> = history
+        .iter()
+        .flat_map(|event| match event {
+            Event::ExecutionRewound { masked, .. } => masked.iter().map(|place| *place as usize).collect(),
+            _ => Vec::new(),
+        })
+        .collect();
+    for (place, event) in history.iter().enumerate() {
+        if masked.contains(&place) {
+            continue;
+        }
         match event {
-            Event::TurnStarted { now: at } => now = *at,
+            Event::TurnStarted { now: at } => (now, desk.now) = (*at, *at),
             Event::ExecutionStarted { .. } => {
                 root = Some(Node::of(&program.body, 0));
                 value = root.as_mut().and_then(|root| root.poll(&mut desk, u64::MAX));
@@ -99,6 +116,8 @@ fn take_in(desk: &mut Desk, labels: &BTreeMap<u32, String>, event: &Event, root:
 /// What has come in and is not used up.
 #[derive(Default)]
 struct Desk {
+    /// The time of the turn.
+    now: Timestamp,
     order: u64,
     done: BTreeMap<String, (u64, Value)>,
     /// Events that nobody has, oldest first.
@@ -147,12 +166,14 @@ impl Desk {
 /// A part in motion.
 enum Node {
     Seq { parts: Vec<Part>, offset: u32, at: usize, current: Option<Box<Node>>, values: Vec<Value> },
-    Call { key: String, label: u32 },
+    Call { key: String, label: u32, strict: bool },
+    Clock,
     Wait { name: String, wait: Option<u64> },
     WaitFor { name: String, wait: Option<u64>, label: u32 },
     Now(Value),
-    Join { nodes: Vec<Option<Node>>, values: Vec<Option<Value>> },
+    Join { nodes: Vec<Option<Node>>, values: Vec<Option<Value>>, tries: bool },
     Race { nodes: Vec<Option<Node>>, seen: bool },
+    Each { nodes: Vec<Option<Node>>, values: Vec<Value>, seen: bool },
     Map { body: Part, offset: u32, next: u32, items: u32, at_most: usize, running: Vec<(u32, Option<Node>)>, values: BTreeMap<u32, Value>, seen: usize },
 }
 
@@ -161,12 +182,29 @@ impl Node {
         let all = |parts: &[Part]| parts.iter().map(|part| Some(Self::of(part, offset))).collect::<Vec<_>>();
         match part {
             Part::Seq(parts) => Self::Seq { parts: parts.clone(), offset, at: 0, current: None, values: Vec::new() },
-            Part::Activity { label, .. } => Self::Call { key: format!("a{}", label + offset), label: label + offset },
-            Part::Timer { label, .. } => Self::Call { key: format!("t{}", label + offset), label: label + offset },
-            Part::Child { program } => Self::Call { key: format!("c{}", program.label + offset), label: 0 },
+            Part::Activity { label, .. } | Part::Tried { label, .. } => {
+                Self::Call { key: format!("a{}", label + offset), label: label + offset, strict: false }
+            }
+            Part::Strict { label, .. } => Self::Call { key: format!("a{}", label + offset), label: label + offset, strict: true },
+            Part::Leave { label } => Self::Now(json!({ "o": label + offset })),
+            Part::Timer { label, .. } | Part::TimerAt { label, .. } => Self::Call { key: format!("t{}", label + offset), label: label + offset, strict: false },
+            Part::Clock => Self::Clock,
+            Part::Patched => Self::Now(json!({ "p": true })),
+            Part::Stream { name, count } => {
+                let parts = (0..*count).map(|_| Part::Wait { name: name.clone() }).collect();
+                Self::Seq { parts, offset, at: 0, current: None, values: Vec::new() }
+            }
+            Part::Select { name, label, secs } => {
+                let parts = [Part::Wait { name: name.clone() }, Part::Timer { label: *label, secs: *secs }];
+                Self::Race { nodes: all(&parts), seen: false }
+            }
+            Part::AsCompleted(parts) => Self::Each { nodes: all(parts), values: Vec::new(), seen: false },
+            Part::TryJoin(parts) => Self::Join { values: parts.iter().map(|_| None).collect(), nodes: all(parts), tries: true },
+            Part::Detach { program } => Self::Now(json!({ "d": program.label + offset })),
+            Part::Child { program } | Part::Named { program, .. } => Self::Call { key: format!("c{}", program.label + offset), label: 0, strict: false },
             Part::Wait { name } => Self::Wait { name: name.clone(), wait: None },
             Part::WaitFor { name, label, .. } => Self::WaitFor { name: name.clone(), wait: None, label: label + offset },
-            Part::Join(parts) => Self::Join { values: parts.iter().map(|_| None).collect(), nodes: all(parts) },
+            Part::Join(parts) => Self::Join { values: parts.iter().map(|_| None).collect(), nodes: all(parts), tries: false },
             Part::Race(parts) => Self::Race { nodes: all(parts), seen: false },
             Part::Map { items, at_most, body } => {
                 Self::Map { body: (**body).clone(), offset, next: 0, items: *items, at_most: *at_most, running: Vec::new(), values: BTreeMap::new(), seen: 0 }
@@ -183,12 +221,17 @@ impl Node {
             Self::Seq { parts, offset, at, current, values } => {
                 while let Some(part) = parts.get(*at) {
                     let node = current.get_or_insert_with(|| Box::new(Self::of(part, *offset)));
-                    values.push(node.poll(desk, visible)?);
+                    let value = node.poll(desk, visible)?;
                     (*current, *at) = (None, *at + 1);
+                    if has_failed(&value) {
+                        return Some(value);
+                    }
+                    values.push(value);
                 }
                 Some(Value::from(values.clone()))
             }
-            Self::Call { key, label } => {
+            Self::Clock => Some(json!({ "now": desk.now.0 })),
+            Self::Call { key, label, strict } => {
                 let (order, _) = desk.done.get(key)?;
                 if *order > visible {
                     return None;
@@ -196,6 +239,7 @@ impl Node {
                 let (_, came) = desk.done.remove(key)?;
                 Some(match came {
                     Value::Null => json!({ "t": label }),
+                    Value::String(kind) if kind == "f" && *strict => json!(FAILED),
                     Value::String(kind) => json!({ kind: label }),
                     other => other,
                 })
@@ -218,16 +262,39 @@ impl Node {
                 desk.release(id);
                 Some(json!({ "late": label }))
             }
-            Self::Join { nodes, values } => {
-                for (node, value) in nodes.iter_mut().zip(values.iter_mut()) {
-                    if let Some(open) = node
-                        && let Some(done) = open.poll(desk, visible)
-                    {
-                        (*node, *value) = (None, Some(done));
+            Self::Join { nodes, values, tries } => {
+                for place in 0..nodes.len() {
+                    let Some(value) = nodes[place].as_mut().and_then(|node| node.poll(desk, visible)) else { continue };
+                    let failed = has_failed(&value);
+                    (nodes[place], values[place]) = (None, Some(value));
+                    if failed && *tries {
+                        nodes.iter().flatten().for_each(|node| node.give_up(desk));
+                        return Some(json!(FAILED));
                     }
                 }
-                values.iter().all(Option::is_some).then(|| values.iter().flatten().cloned().collect())
+                let all: Vec<Value> = values.iter().flatten().cloned().collect();
+                (all.len() == values.len()).then(|| if all.iter().any(has_failed) { json!(FAILED) } else { Value::from(all) })
             }
+            Self::Each { nodes, values, seen } => loop {
+                if nodes.iter().all(Option::is_none) {
+                    return Some(Value::from(values.clone()));
+                }
+                let mut shown = if std::mem::replace(seen, true) { None } else { Some(0) };
+                let (place, value) = loop {
+                    let limit = shown.unwrap_or(visible);
+                    let done = nodes.iter_mut().enumerate().find_map(|(place, node)| Some((place, node.as_mut()?.poll(desk, limit)?)));
+                    if let Some(done) = done {
+                        break done;
+                    }
+                    shown = Some(shown.and_then(|shown| desk.next_after(shown, visible))?);
+                };
+                nodes[place] = None;
+                if has_failed(&value) {
+                    nodes.iter().flatten().for_each(|node| node.give_up(desk));
+                    return Some(value);
+                }
+                values.push(json!([place, value]));
+            },
             Self::Race { nodes, seen } => {
                 let mut shown = if std::mem::replace(seen, true) { None } else { Some(0) };
                 loop {
@@ -238,7 +305,7 @@ impl Node {
                             for loser in nodes.iter_mut().flatten() {
                                 loser.give_up(desk);
                             }
-                            return Some(json!({ "won": place, "v": value }));
+                            return Some(if has_failed(&value) { value } else { json!({ "won": place, "v": value }) });
                         }
                     }
                     shown = Some(shown.and_then(|shown| desk.next_after(shown, visible))?);
@@ -250,7 +317,7 @@ impl Node {
                     *next += 1;
                 }
                 if running.is_empty() {
-                    return Some(values.values().cloned().collect());
+                    return Some(if values.values().any(has_failed) { json!(FAILED) } else { values.values().cloned().collect() });
                 }
                 let fresh = *seen < *next as usize;
                 *seen = *next as usize;
@@ -279,7 +346,7 @@ impl Node {
         match self {
             Self::Wait { wait: Some(wait), .. } | Self::WaitFor { wait: Some(wait), .. } => desk.release(*wait),
             Self::Seq { current: Some(node), .. } => node.give_up(desk),
-            Self::Join { nodes, .. } | Self::Race { nodes, .. } => nodes.iter().flatten().for_each(|node| node.give_up(desk)),
+            Self::Join { nodes, .. } | Self::Race { nodes, .. } | Self::Each { nodes, .. } => nodes.iter().flatten().for_each(|node| node.give_up(desk)),
             Self::Map { running, .. } => running.iter().filter_map(|(_, node)| node.as_ref()).for_each(|node| node.give_up(desk)),
             _ => {}
         }
@@ -290,7 +357,9 @@ impl Node {
             Self::Wait { name, .. } => events.push(name.clone()),
             Self::WaitFor { .. } | Self::Call { .. } => *others = true,
             Self::Seq { current: Some(node), .. } => node.waits(events, others),
-            Self::Join { nodes, .. } | Self::Race { nodes, .. } => nodes.iter().flatten().for_each(|node| node.waits(events, others)),
+            Self::Join { nodes, .. } | Self::Race { nodes, .. } | Self::Each { nodes, .. } => {
+                nodes.iter().flatten().for_each(|node| node.waits(events, others))
+            }
             Self::Map { running, .. } => running.iter().filter_map(|(_, node)| node.as_ref()).for_each(|node| node.waits(events, others)),
             _ => {}
         }

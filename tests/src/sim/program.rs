@@ -6,7 +6,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use durable::{ActivityContext, Context, Error, EventName, Failure, InstanceId, Next, RetryPolicy, join_all, race};
+use durable::{ActivityContext, Context, Error, EventName, Failure, InstanceId, Next, RetryPolicy, as_completed, join_all, race, try_join_all};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -20,8 +20,32 @@ pub enum Part {
     Seq(Vec<Part>),
     /// An activity whose first attempts fail; three attempts are made.
     Activity { label: u32, fails: u32 },
+    /// The same, tried by one of several policies, with a limit in milliseconds if it is not zero.
+    Tried { label: u32, fails: u32, policy: u8, limit_ms: u64 },
+    /// An activity that fails for good, and the program with it, until it has been rewound so often.
+    Strict { label: u32, epochs: u32 },
+    /// An activity that nobody waits for.
+    Leave { label: u32 },
     /// A durable timer.
     Timer { label: u32, secs: u64 },
+    /// A durable timer until a time.
+    TimerAt { label: u32, secs: u64 },
+    /// What the clock says.
+    Clock,
+    /// A patch marker.
+    Patched,
+    /// So many events of one name, by a stream.
+    Stream { name: String, count: u32 },
+    /// An event or a timer, whichever comes first.
+    Select { name: String, label: u32, secs: u64 },
+    /// All at once, each as it ends.
+    AsCompleted(Vec<Part>),
+    /// All at once, until one fails.
+    TryJoin(Vec<Part>),
+    /// A sub-orchestration that nobody waits for.
+    Detach { program: Box<Program> },
+    /// A sub-orchestration under an id that others may have.
+    Named { id: String, program: Box<Program> },
     /// A wait for an event.
     Wait { name: String },
     /// A wait for an event, with a timeout.
@@ -59,11 +83,21 @@ pub struct Program {
 struct Work {
     label: u32,
     fails: u32,
+    /// It fails for good before this epoch.
+    #[serde(default)]
+    epochs: u32,
+    /// A number that was drawn for it: a replay that draws another one is found out.
+    #[serde(default)]
+    drawn: u64,
 }
 
 /// Fails as many attempts as it is told.
 #[durable::activity]
 async fn work(ctx: ActivityContext, asked: Work) -> Result<u32, Failure> {
+    let epoch = ctx.idempotency_key().rsplit('/').nth(1).and_then(|epoch| epoch.parse::<u32>().ok()).unwrap_or(0);
+    if epoch < asked.epochs {
+        return Err(Failure::new("Strict", "not before a rewind").non_retryable());
+    }
     if ctx.attempt() <= asked.fails { Err(Failure::new("Asked", "as asked")) } else { Ok(asked.label) }
 }
 
@@ -126,11 +160,58 @@ fn run(ctx: Context, part: Part, offset: u32) -> Running {
             }
             Part::Activity { label, fails } => {
                 let label = label + offset;
-                match ctx.activity(work, Work { label, fails }).retry(RetryPolicy::exponential(Duration::from_secs(1), 3)).await {
-                    Ok(label) => json!({ "a": label }),
-                    Err(Error::Activity { .. }) => json!({ "f": label }),
-                    Err(other) => return Err(other),
+                let call = ctx.activity(work, asked(&ctx, label, fails, 0));
+                told(label, call.retry(RetryPolicy::exponential(Duration::from_secs(1), 3)).await)?
+            }
+            Part::Tried { label, fails, policy, limit_ms } => {
+                let label = label + offset;
+                let call = ctx.activity(work, asked(&ctx, label, fails, 0)).retry(tried_by(policy));
+                let call = if limit_ms > 0 { call.attempt_timeout(Duration::from_millis(limit_ms)) } else { call };
+                told(label, call.await)?
+            }
+            Part::Strict { label, epochs } => {
+                let label = label + offset;
+                json!({ "a": ctx.activity(work, asked(&ctx, label, 0, epochs)).await? })
+            }
+            Part::Leave { label } => {
+                drop(ctx.activity(work, asked(&ctx, label + offset, 0, 0)));
+                json!({ "o": label + offset })
+            }
+            Part::TimerAt { label, secs } => {
+                ctx.timer_at(ctx.now().after(labelled(secs, label + offset))).await;
+                json!({ "t": label + offset })
+            }
+            Part::Clock => json!({ "now": ctx.now().0 }),
+            Part::Patched => json!({ "p": ctx.patched("marked") }),
+            Part::Stream { name, count } => {
+                let mut events = ctx.events::<Value>(EventName::dynamic(name));
+                let mut values = Vec::new();
+                for _ in 0..count {
+                    values.push(json!({ "e": events.next().await? }));
                 }
+                Value::from(values)
+            }
+            Part::Select { name, label, secs } => durable::select! {
+                data = ctx.event::<Value>(EventName::dynamic(name)) => json!({ "won": 0, "v": { "e": data? } }),
+                () = ctx.timer(labelled(secs, label + offset)) => json!({ "won": 1, "v": { "t": label + offset } }),
+            },
+            Part::AsCompleted(parts) => {
+                let mut running = as_completed(parts.into_iter().map(|part| run(ctx.clone(), part, offset)));
+                let mut values = Vec::new();
+                while let Some((place, value)) = running.next().await {
+                    values.push(json!([place, value?]));
+                }
+                Value::from(values)
+            }
+            Part::TryJoin(parts) => Value::from(try_join_all(parts.into_iter().map(|part| run(ctx.clone(), part, offset))).await?),
+            Part::Detach { mut program } => {
+                program.label += offset;
+                ctx.sub_orchestration(interpret, &*program).detach()?;
+                json!({ "d": program.label })
+            }
+            Part::Named { id, mut program } => {
+                program.label += offset;
+                of_child(ctx.sub_orchestration(interpret, *program).instance_id(id).await)?
             }
             Part::Timer { label, secs } => {
                 ctx.timer(labelled(secs, label + offset)).await;
@@ -156,11 +237,7 @@ fn run(ctx: Context, part: Part, offset: u32) -> Running {
             }
             Part::Child { mut program } => {
                 program.label += offset;
-                match ctx.sub_orchestration(interpret, *program).await {
-                    Ok(value) => json!({ "c": value }),
-                    Err(Error::SubOrchestration { failure, .. }) => json!({ "cf": failure.kind }),
-                    Err(other) => return Err(other),
-                }
+                of_child(ctx.sub_orchestration(interpret, *program).await)?
             }
             Part::Send { to, name, label } => {
                 let to = to.map_or_else(|| Ok(ctx.instance_id()), InstanceId::new)?;
@@ -173,6 +250,37 @@ fn run(ctx: Context, part: Part, offset: u32) -> Running {
             }
         })
     })
+}
+
+fn asked(ctx: &Context, label: u32, fails: u32, epochs: u32) -> Work {
+    Work { label, fails, epochs, drawn: ctx.random() ^ ctx.uuid().as_u64_pair().0 }
+}
+
+fn told(label: u32, ended: Result<u32, Error>) -> Result<Value, Error> {
+    match ended {
+        Ok(label) => Ok(json!({ "a": label })),
+        Err(Error::Activity { .. }) => Ok(json!({ "f": label })),
+        Err(other) => Err(other),
+    }
+}
+
+fn of_child(ended: Result<Value, Error>) -> Result<Value, Error> {
+    match ended {
+        Ok(value) => Ok(json!({ "c": value })),
+        Err(Error::SubOrchestration { failure, .. }) => Ok(json!({ "cf": failure.kind })),
+        Err(other) => Err(other),
+    }
+}
+
+fn tried_by(policy: u8) -> RetryPolicy {
+    let second = Duration::from_secs(1);
+    match policy % 5 {
+        0 => RetryPolicy::none(),
+        1 => RetryPolicy::fixed(second * 2, 3),
+        2 => RetryPolicy::exponential(second * 3, 4).factor(3.0).cap(second * 20),
+        3 => RetryPolicy::exponential(second, 5).jitter(0.5),
+        _ => RetryPolicy::fixed(second, 9).except(["Asked"]),
+    }
 }
 
 /// What is added to the labels inside of an item of a map.
@@ -227,6 +335,9 @@ impl<'a> Generator<'a> {
     fn part(&mut self, depth: u32, races: bool) -> Part {
         self.left = self.left.saturating_sub(1);
         let leaf = depth >= 4 || self.left == 0;
+        if self.random.once_in(3) {
+            return self.rare(depth, races, leaf);
+        }
         match self.random.below(if leaf { 10 } else { 20 }) {
             0..=2 => Part::Activity { label: self.label(), fails: if self.random.once_in(3) { self.random.below(4) as u32 } else { 0 } },
             3 | 4 => Part::Timer { label: self.label(), secs: self.random.below(20) },
@@ -244,11 +355,39 @@ impl<'a> Generator<'a> {
                 let (items, at_most) = (1 + self.random.below(4) as u32, 1 + self.random.below(3) as usize);
                 Part::Map { items, at_most, body: Box::new(self.part(depth + 2, races)) }
             }
-            _ => {
-                let label = self.label();
-                let program = Program { label, body: self.part(depth + 1, races), again: 0, fails: self.random.once_in(4), log: Vec::new() };
-                Part::Child { program: Box::new(program) }
+            _ => Part::Child { program: self.child(depth, races) },
+        }
+    }
+
+    fn child(&mut self, depth: u32, races: bool) -> Box<Program> {
+        let label = self.label();
+        Box::new(Program { label, body: self.part(depth + 1, races), again: 0, fails: self.random.once_in(4), log: Vec::new() })
+    }
+
+    /// What is asked for less often.
+    fn rare(&mut self, depth: u32, races: bool, leaf: bool) -> Part {
+        match self.random.below(if leaf { 10 } else { 14 }) {
+            0 | 1 => {
+                let fails = if self.random.once_in(2) { self.random.below(4) as u32 } else { 0 };
+                let limit_ms = if self.random.once_in(2) { 500 + self.random.below(60_000) } else { 0 };
+                Part::Tried { label: self.label(), fails, policy: self.random.below(5) as u8, limit_ms }
             }
+            2 => Part::Strict { label: self.label(), epochs: if self.random.once_in(3) { 1 + self.random.below(2) as u32 } else { 0 } },
+            3 => Part::Leave { label: self.label() },
+            4 => {
+                // Some sleep for hours or days.
+                let secs = if self.random.once_in(2) { self.random.below(20) } else { 600 + self.random.below(200_000) };
+                Part::TimerAt { label: self.label(), secs }
+            }
+            5 => Part::Clock,
+            6 => Part::Patched,
+            7 => Part::Stream { name: self.name(), count: 1 + self.random.below(3) as u32 },
+            8 if races => Part::Select { name: self.name(), label: self.label(), secs: self.random.below(20) },
+            8 | 9 => Part::Send { to: Some("nobody".to_owned()), name: self.name(), label: self.label() },
+            10 if races => Part::AsCompleted(self.parts(depth, races)),
+            11 if races => Part::TryJoin(self.parts(depth, races)),
+            12 => Part::Detach { program: self.child(depth, races) },
+            _ => Part::Named { id: format!("k{}", self.random.below(3)), program: self.child(depth, races) },
         }
     }
 }

@@ -126,11 +126,13 @@ fn fault() -> Fault {
     }
 }
 
-/// Each build is claimed once in each hub.
+/// Each build is claimed once in each hub, and once more when it comes back.
 pub async fn a_build_is_claimed_once<S: Beside>(one: &S, two: &S) {
     let answers = futures_util::future::join_all((0..8).map(|_| one.claims("b1"))).await;
     assert_eq!(answers.into_iter().filter(|granted| *granted).count(), 1);
     assert!(two.claims("b1").await);
     assert!(one.claims("b2/ü").await);
     assert!(!one.claims("b2/ü").await);
+    assert!(one.claims("b1").await);
+    assert!(!one.claims("b1").await);
 }

@@ -13,7 +13,7 @@ use super::call::{Ask, Fail};
 use super::capacity::Operation;
 use super::rows::{Range, Read};
 use super::runs::granted;
-use super::{DynamoStore, spill};
+use super::{DynamoStore, keys, spill};
 
 /// Instances in a page.
 const PAGE: i32 = 100;
@@ -56,21 +56,24 @@ impl DynamoStore {
         granted(self.call(ask, || request.clone().send()).await).map(|_| ())
     }
 
-    /// Notes that a build runs on this hub. True for the first caller with that build, once and for all.
+    /// Notes that a build runs on this hub. True for the first caller with that build since another one was noted: one that comes back is new
+    /// again, for it may run what the other could not.
     ///
     /// # Errors
     /// [`durable::ports::StoreError`] if the table cannot be written; the call may be repeated.
     pub async fn claim_build(&self, build: &str) -> StoreResult<bool> {
         let mine = spill::nonce();
-        let mut row = attrs::key(&self.inner.hub.builds(), build);
+        let mut row = attrs::key(&self.inner.hub.builds(), keys::LATEST);
         row.insert("u".to_owned(), text(&mine));
+        row.insert("n".to_owned(), text(build));
         let request = self
             .inner
             .client
             .put_item()
             .table_name(&self.inner.table)
             .set_item(Some(row))
-            .condition_expression("attribute_not_exists(pk)")
+            .condition_expression("attribute_not_exists(pk) OR n <> :build")
+            .expression_attribute_values(":build", text(build))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let ask = Ask { operation: Operation::Build, action: "PutItem", repeatable: true };

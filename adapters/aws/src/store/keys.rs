@@ -17,6 +17,8 @@ use durable::ids::{EffectId, Incarnation, InstanceId, MessageId};
 use durable_host::stores::digest;
 pub(super) use durable_host::stores::{sender_name, sortable as time};
 
+/// Sort key of the build that was noted last, among the rows that name builds.
+pub(super) const LATEST: &str = "latest";
 /// Sort key of the header.
 pub(super) const HEADER: &str = "0";
 /// Every sort key of a header, and of the history, is below this.

@@ -6,15 +6,13 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use durable::header::{ActivityTask, Header};
-use durable::history::Event;
+use durable::header::ActivityTask;
 use durable::ids::EffectId;
-use durable::machine::HANDED_ON;
 use durable::message::Outcome;
-use durable::ports::{Clock, Delivered, Loaded, Store, StoreResult};
-use durable::{Failure, Payload, Timestamp};
+use durable::ports::{Clock, Delivered, Store, StoreResult};
+use durable::{Failure, Payload};
 use durable_host::work::Attempt;
-use durable_host::{SystemClock, in_background};
+use durable_host::{SystemClock, in_background, wanted};
 
 use super::{Handler, HandlerError};
 
@@ -79,7 +77,7 @@ impl Handler {
     /// The input of an attempt that is to be made; none if it is not.
     async fn wanted(&self, effect: &EffectId, attempt: &Attempt) -> StoreResult<Option<Payload>> {
         let Some(loaded) = self.store.load(&effect.instance, None).await? else { return Ok(None) };
-        if !is_open(&loaded, effect) || !is_handed_on(&loaded.header, effect.sequence, SystemClock.now()) {
+        if !wanted::is_open(&loaded, effect) || !wanted::is_handed_on(&loaded.header, effect.sequence, SystemClock.now()) {
             return Ok(None);
         }
         attempt.input(effect, &self.store).await
@@ -106,68 +104,15 @@ impl Handler {
     }
 }
 
-/// True if the instance, as it lives now, waits for the end of this call, or has it made for an execution that is over.
-fn is_open(loaded: &Loaded, effect: &EffectId) -> bool {
-    let header = &loaded.header;
-    if header.incarnation != effect.incarnation {
-        return false;
-    }
-    let orphan = |orphan: &durable::header::Orphan| (orphan.execution, orphan.sequence) == (effect.execution, effect.sequence);
-    if header.orphans.iter().any(orphan) {
-        return true;
-    }
-    if header.execution != effect.execution || header.status.is_terminal() {
-        return false;
-    }
-    let ended = loaded.events.iter().rev().find_map(|bytes| match Event::from_bytes(bytes) {
-        Ok(Event::ActivityScheduled { sequence, .. } | Event::ActivityRetried { sequence }) if sequence == effect.sequence => Some(false),
-        Ok(Event::ActivityCompleted { sequence, .. } | Event::ActivityFailed { sequence, .. }) if sequence == effect.sequence => Some(true),
-        _ => None,
-    });
-    ended == Some(false)
-}
-
-/// True if the call is a worker's, and no driver has taken it over.
-fn is_handed_on(header: &Header, sequence: u32, now: Timestamp) -> bool {
-    header.claims.iter().any(|claim| claim.owner == HANDED_ON && claim.until > now && (claim.from..=claim.to).contains(&sequence))
-}
-
 #[cfg(test)]
 mod tests {
     use durable::InstanceId;
-    use durable::header::{Claim, RuntimeStatus};
-    use durable::ids::{CommitId, Incarnation};
-    use durable::ports::Token;
+    use durable::ids::Incarnation;
 
     use super::*;
 
-    const LIFE: Incarnation = Incarnation([1; 8]);
-
-    fn loaded(events: &[Event]) -> Loaded {
-        let mut header = Header::pending("o".into(), None, LIFE, CommitId([1; 8]), Timestamp(0));
-        header.status = RuntimeStatus::Running;
-        let events = events.iter().map(Event::to_bytes).collect();
-        let (input, inbox, token) = (Payload::default(), Vec::new(), Token::default());
-        Loaded { header, input, custom_status: None, output: None, inbox, first_event: 0, events, token }
-    }
-
     fn effect(sequence: u32) -> EffectId {
-        EffectId { instance: InstanceId::new("a").unwrap(), incarnation: LIFE, execution: 0, epoch: 0, sequence }
-    }
-
-    #[test]
-    fn an_attempt_is_wanted_until_its_call_has_ended() {
-        let scheduled = |sequence| Event::ActivityScheduled { sequence, name: "n".into(), input: Payload::default() };
-        let completed = |sequence| Event::ActivityCompleted { sequence, result: Payload::default() };
-        let there = loaded(&[scheduled(1), scheduled(2), completed(1)]);
-        assert_eq!([1, 2, 3].map(|sequence| is_open(&there, &effect(sequence))), [false, true, false]);
-        let retried = loaded(&[scheduled(1), Event::ActivityRetried { sequence: 1 }]);
-        assert!(is_open(&retried, &effect(1)));
-        assert!(!is_open(&there, &EffectId { incarnation: Incarnation([2; 8]), ..effect(2) }), "of another life");
-        assert!(!is_open(&there, &EffectId { execution: 1, ..effect(2) }), "of another execution");
-        let mut ended = there;
-        ended.header.status = RuntimeStatus::Terminated;
-        assert!(!is_open(&ended, &effect(2)));
+        EffectId { instance: InstanceId::new("a").unwrap(), incarnation: Incarnation([1; 8]), execution: 0, epoch: 0, sequence }
     }
 
     #[test]
@@ -178,15 +123,5 @@ mod tests {
         assert!(attempts.begin(&effect(1), 2).is_some() && attempts.begin(&effect(2), 1).is_some());
         drop(making);
         assert!(attempts.begin(&effect(1), 1).is_some());
-    }
-
-    #[test]
-    fn an_attempt_that_a_driver_has_taken_over_is_nobody_else_s() {
-        let with = |owner, until| {
-            let mut header = loaded(&[]).header;
-            header.claims = vec![Claim { owner, until: Timestamp(until), from: 1, to: 3 }];
-            is_handed_on(&header, 2, Timestamp(10))
-        };
-        assert_eq!([with(HANDED_ON, 11), with(HANDED_ON, 10), with(7, 11)], [true, false, false]);
     }
 }

@@ -110,19 +110,27 @@ impl TableStore {
         granted(self.change_again(operation::FAULT, &Change::Delete(keys::FAULTS.to_owned(), key, If::Tag(there.tag))).await).map(drop)
     }
 
-    /// Notes that a build runs on this hub. True for the first caller with that build, once and for all.
+    /// Notes that a build runs on this hub. True for the first caller with that build since another one was noted: one that comes back is new
+    /// again, for it may run what the other could not.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written; the call may be repeated.
     pub async fn claim_build(&self, build: &str) -> StoreResult<bool> {
-        let (mine, key) = (stored::nonce(), keys::build(build));
-        let row = Entity::new(keys::BUILDS, key.as_str()).with("u", mine.as_str()).with("n", build.chars().take(1000).collect::<String>());
-        if granted(self.change_again(operation::BUILD, &Change::Insert(row)).await)? {
-            return Ok(true);
+        let (mine, name) = (stored::nonce(), build.chars().take(1000).collect::<String>());
+        let row = Entity::new(keys::BUILDS, keys::LATEST).with("u", mine.as_str()).with("n", name.as_str());
+        // Whoever comes in between has another build, or this one: a few rounds tell.
+        for _ in 0..4 {
+            let change = match self.get(operation::BUILD, keys::BUILDS, keys::LATEST, None).await? {
+                None => Change::Insert(row.clone()),
+                // A repeat meets what its own first try has written.
+                Some(there) if there.text("n") == Some(&name) => return Ok(there.text("u") == Some(&mine)),
+                Some(there) => Change::Replace(row.clone(), If::Tag(there.tag)),
+            };
+            if granted(self.change_again(operation::BUILD, &change).await)? {
+                return Ok(true);
+            }
         }
-        // A repeat meets what its own first try has written.
-        let there = self.get(operation::BUILD, keys::BUILDS, &key, None).await?;
-        Ok(there.is_some_and(|row| row.text("u") == Some(&mine)))
+        Ok(false)
     }
 }
 

@@ -89,13 +89,10 @@ pub(crate) fn partition(id: &InstanceId) -> String {
 pub(super) const FAULTS: &str = "~~faults";
 /// Partition of the rows that name builds.
 pub(super) const BUILDS: &str = "~~builds";
+/// Row key of the build that was noted last.
+pub(super) const LATEST: &str = "latest";
 /// Beginning of the partitions of the index.
 const INDEX: &str = "~~list-";
-
-/// Row key of a build.
-pub(super) fn build(build: &str) -> String {
-    digest(build.as_bytes(), 32)
-}
 
 /// The place of a life in the order of creation. Never the same for two ids or two lives: whoever takes a life out late harms no other.
 pub(super) fn position(created: Timestamp, id: &InstanceId, life: Incarnation) -> String {

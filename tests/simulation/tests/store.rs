@@ -1,0 +1,26 @@
+//! The simulated store, reached over the simulated network without trouble, passes the conformance suite that the real ones pass.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "test code")]
+
+use durable_simulation::book::Writer;
+use durable_simulation::call::Caller;
+use durable_simulation::faults::Faults;
+use durable_simulation::store::{Line, SimStore};
+use durable_simulation::world::World;
+use durable_tests::build::at;
+use durable_tests::conformance::Opened;
+
+fn line(delivers_atomically: bool) -> Line {
+    let world = World::new(1, Faults::new(1, 0, 0, at(0), None), false);
+    let store = SimStore::new(world.clone(), delivers_atomically, !delivers_atomically, !delivers_atomically);
+    Line { caller: Caller { world, process: 1 }, writer: Writer { process: 1, matching: true }, store }
+}
+
+mod as_the_embedded_host_has_it {
+    use super::*;
+    durable_tests::conformance_suite!(|| Opened::new(line(true)));
+}
+
+mod as_the_cloud_hosts_have_it {
+    use super::*;
+    durable_tests::conformance_suite!(|| Opened::new(line(false)));
+}
