@@ -294,8 +294,11 @@ impl Local {
 
     /// True if every claim on what is to be run has ended: whoever looks takes over what does not run here, though it has the instance in memory.
     fn claims_are_over(&self, header: &Header) -> bool {
-        let now = self.shared.ports.clock.now();
-        header.has_work() && !header.claims.is_empty() && header.claims.iter().all(|claim| claim.until <= now)
+        let over = || {
+            let now = self.shared.ports.clock.now();
+            header.claims.iter().all(|claim| claim.until <= now)
+        };
+        header.has_work() && !header.claims.is_empty() && over()
     }
 
     /// Runs one turn, and leaves it to the caller what comes of it.

@@ -14,8 +14,11 @@ use serde_json::{Value, json};
 use super::{MENDED, Rig};
 use crate::support::{Answer, Http};
 
-/// Between two requests, and between two looks.
-const PAUSE: Duration = Duration::from_millis(60);
+/// Between two requests, and between the first two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Looks become rarer: many stories are told at a time.
+const LONGEST_PAUSE: Duration = Duration::from_millis(300);
 
 /// Below this are the operations of the management API.
 const INSTANCES: &str = "/runtime/webhooks/durabletask/instances";
@@ -174,7 +177,7 @@ impl<'a> Teller<'a> {
     /// Waits until an instance is as it should be.
     #[track_caller]
     pub fn until(&self, id: &str, what: &str, is: impl Fn(&StatusRecord) -> bool) -> StatusRecord {
-        let begun = Instant::now();
+        let (begun, mut pause) = (Instant::now(), PAUSE);
         loop {
             let record = self.record(id);
             if let Some(record) = record.as_ref().filter(|record| is(record)) {
@@ -182,7 +185,8 @@ impl<'a> Teller<'a> {
             }
             let shown = || record.map(|record| format!("{:?}", record.header)).unwrap_or_default();
             assert!(begun.elapsed() < self.rig.bound(), "stuck: instance {id} was waited for {:?} {what}; it is {}", begun.elapsed(), shown());
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(pause);
+            pause = pause.mul_f64(1.3).min(LONGEST_PAUSE);
         }
     }
 
