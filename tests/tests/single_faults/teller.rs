@@ -12,7 +12,7 @@ use durable::ports::StatusRecord;
 use serde_json::{Value, json};
 
 use super::{MENDED, Rig};
-use crate::support::{Answer, Http};
+use crate::support::{Answer, Http, PATIENCE, wait_for};
 
 /// Between two requests, and between the first two looks.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -232,14 +232,20 @@ impl<'a> Teller<'a> {
 /// the order of what happened at once.
 #[track_caller]
 pub fn outcome(http: &mut Http) -> Vec<String> {
-    let listed = http.get(&format!("{INSTANCES}?top=100")).expect(200).json();
+    let listed = shown(http, &format!("{INSTANCES}?top=100"));
     let ids = listed.as_array().expect("a list").iter().map(|shown| shown["instanceId"].as_str().expect("an id").to_owned());
     ids.flat_map(|id| facts(http, &id)).collect()
 }
 
+/// Asks until the answer is no refusal for want of time: this machine may do much else.
+#[track_caller]
+fn shown(http: &mut Http, path: &str) -> Value {
+    wait_for(path, PATIENCE, || Some(http.get(path)).filter(|answer| !matches!(answer.code, 429 | 503))).json()
+}
+
 #[track_caller]
 fn facts(http: &mut Http, id: &str) -> Vec<String> {
-    let shown = http.get(&format!("/api/orchestrators/{id}/status?showHistory=true&showHistoryOutput=true")).json();
+    let shown = shown(http, &format!("/api/orchestrators/{id}/status?showHistory=true&showHistoryOutput=true"));
     let name = shown["name"].as_str().expect("a name");
     let mut facts: Vec<String> = shown["historyEvents"].as_array().into_iter().flatten().map(|event| format!("{name}: {}", happened(event))).collect();
     facts.sort();
