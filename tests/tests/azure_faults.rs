@@ -35,6 +35,9 @@ const NETS: [(&str, &str); 6] = [
 /// Any step of a story is done within this: the client's own patience included, and a machine that does much else.
 const BOUND: Duration = Duration::from_secs(60);
 
+/// A message whose execution nobody has settled comes again after this. On Azure that takes ten minutes.
+const LEASE: Duration = Duration::from_secs(8);
+
 /// How often the queues are looked at.
 const LOOK: Duration = Duration::from_millis(400);
 
@@ -97,6 +100,7 @@ impl Rig for AzureRig {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let options = options.for_the_handler("AzureWebJobsStorage", &through).setting("MENDED", &folder.path().join(MENDED).display().to_string());
         let options = options.setting("AzureFunctionsJobHost__extensions__queues__visibilityTimeout", "00:00:01");
+        let options = options.lease(LEASE);
         let functions = Functions::start(options.setting("AzureFunctionsJobHost__extensions__queues__maxPollingInterval", "00:00:01")).expect("a host");
         let store = Azurite::store(local.storage(None), &hub);
         let far = AlarmTable::new(Table::new(local.storage(None), format!("DurableAlarms{hub}")).expect("a name"));
