@@ -159,13 +159,14 @@ struct Script<S: Store + ?Sized> {
     rival: Option<Rival<S>>,
     log: Vec<(Call, Decision)>,
     counts: BTreeMap<Op, u64>,
+    creates: Vec<CommitId>,
 }
 
 impl<S: Store + ?Sized> FaultyStore<S> {
     /// Wraps a store.
     #[must_use]
     pub fn new(inner: Arc<S>, plan: Plan) -> Self {
-        let script = Script { plan, rival: None, log: Vec::new(), counts: BTreeMap::new() };
+        let script = Script { plan, rival: None, log: Vec::new(), counts: BTreeMap::new(), creates: Vec::new() };
         Self(Arc::new(Shared { inner, script: Mutex::new(script) }))
     }
 
@@ -215,6 +216,12 @@ impl<S: Store + ?Sized> FaultyStore<S> {
     #[must_use]
     pub fn log(&self) -> Vec<(Call, Decision)> {
         self.0.script().log.clone()
+    }
+
+    /// The commit ids of all creates so far, done or not.
+    #[must_use]
+    pub fn creates(&self) -> Vec<CommitId> {
+        self.0.script().creates.clone()
     }
 
     /// One call: counted and decided upon when its future is first polled.
@@ -298,6 +305,7 @@ impl<S: Store + ?Sized> Store for FaultyStore<S> {
 
     fn create(&self, create: Create) -> PortFuture<StoreResult<Created>> {
         let instance = create.instance.clone();
+        self.0.script().creates.push(create.header.commit_id);
         self.call(Op::Create, Some(&instance), Err, |shared| shared.inner.create(create))
     }
 

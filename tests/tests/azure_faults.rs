@@ -35,6 +35,12 @@ const NETS: [(&str, &str); 6] = [
 /// Any step of a story is done within this: the client's own patience included, and a machine that does much else.
 const BOUND: Duration = Duration::from_secs(60);
 
+/// A message whose execution nobody has settled comes again after this. On Azure that takes ten minutes.
+const LEASE: Duration = Duration::from_secs(8);
+
+/// How often the queues are looked at.
+const LOOK: Duration = Duration::from_millis(400);
+
 const QUEUES: [&str; 3] = ["work", "activities", "alarms"];
 
 /// Longer than a message of the queue of alarms waits in these stories.
@@ -70,14 +76,14 @@ impl AzureRig {
     fn settle(&self, patience: Duration) -> Result<(), String> {
         let begun = Instant::now();
         loop {
-            let lengths = QUEUES.map(|queue| self.length(queue));
-            if self.functions.in_flight() == 0 && lengths == [0; 3] {
+            if self.functions.in_flight() == 0 && QUEUES.iter().all(|queue| self.length(queue) == 0) {
                 return Ok(());
             }
             if begun.elapsed() > patience {
+                let lengths = QUEUES.map(|queue| self.length(queue));
                 return Err(format!("after {patience:?} {} executions run, and the queues hold {lengths:?}", self.functions.in_flight()));
             }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(LOOK);
         }
     }
 }
@@ -94,6 +100,7 @@ impl Rig for AzureRig {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let options = options.for_the_handler("AzureWebJobsStorage", &through).setting("MENDED", &folder.path().join(MENDED).display().to_string());
         let options = options.setting("AzureFunctionsJobHost__extensions__queues__visibilityTimeout", "00:00:01");
+        let options = options.lease(LEASE);
         let functions = Functions::start(options.setting("AzureFunctionsJobHost__extensions__queues__maxPollingInterval", "00:00:01")).expect("a host");
         let store = Azurite::store(local.storage(None), &hub);
         let far = AlarmTable::new(Table::new(local.storage(None), format!("DurableAlarms{hub}")).expect("a name"));

@@ -296,3 +296,14 @@ fn a_first_turn_that_hangs_does_not_keep_a_start_from_being_accepted() {
     assert_eq!(sim.output("a"), json!(["paid", 1, "sent"]));
     sim.check_quiet();
 }
+
+/// A store knows what it has sent before, and has no answer to, by its commit id: of two creates that say different things, only one may have it.
+#[test]
+fn a_start_that_is_stored_plainly_is_another_commit_than_its_first_turn() {
+    let mut sim = Sim::new(good("1"), Setup::default());
+    sim.store.follow(Plan::nth_of(Op::Create, 0, Decision::Halt));
+    sim.start("order", "a", &json!(null));
+    sim.pass(limits::ANSWER_WITHIN + S);
+    let creates = sim.store.creates();
+    assert!(creates.len() == 2 && creates[0] != creates[1], "{creates:?}");
+}

@@ -152,7 +152,6 @@ impl Client {
         let instance = start.instance.unwrap_or_else(|| InstanceId::generated(self.shared.random()));
         let incarnation = start.incarnation.unwrap_or_else(|| Incarnation(self.shared.random()));
         let started = Started { instance: instance.clone(), incarnation };
-        let commit_id = self.shared.commit_id();
         let (reply, answer) = oneshot::channel();
         let ask = StartAsk {
             instance: instance.clone(),
@@ -160,7 +159,7 @@ impl Client {
             version: version.clone(),
             input: start.input.clone(),
             incarnation,
-            commit_id,
+            commit_id: self.shared.commit_id(),
             policy: start.policy,
             reply,
         };
@@ -169,8 +168,9 @@ impl Client {
         {
             return answer.map(|()| started);
         }
-        // The shard is busy with user code, or gone: store the start plainly. The life is ours, so that both coming through is one start.
-        let header = Header::pending(start.name, version, incarnation, commit_id, self.shared.ports.clock.now());
+        // The shard is busy with user code, or gone: store the start plainly. The life is ours, so that both coming through is one start. The
+        // commit is another one: what the shard sends says more than this, and neither may be taken for the other.
+        let header = Header::pending(start.name, version, incarnation, self.shared.commit_id(), self.shared.ports.clock.now());
         self.create_plain(&instance, header, start.input, start.policy).await?;
         Ok(started)
     }

@@ -15,6 +15,9 @@ use super::{HostError, Options};
 /// How soon a host is started again that shut itself down.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// For so long a connection is kept that nobody uses.
+const IDLE: Duration = Duration::from_secs(2);
+
 /// What is there as long as the app is, whether a host instance runs or not.
 pub(super) struct Platform {
     pub(super) options: Options,
@@ -81,7 +84,8 @@ impl Platform {
 pub(super) fn client(function_timeout: Option<Duration>) -> Result<reqwest::Client, reqwest::Error> {
     // The client wants a provider of TLS, though all of this is plain HTTP. Another part of the program may have chosen one before.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    // Emulators close a connection that has been idle for five seconds; one that is used again just then breaks off.
+    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).pool_idle_timeout(IDLE);
     match function_timeout {
         Some(limit) => builder.timeout(limit + Duration::from_secs(60)).build(),
         None => builder.build(),

@@ -9,6 +9,7 @@
 //! | `DURABLE_FAULTS_SEED` | what the sample and the pairs are drawn from; printed, and the same each time if not said |
 //! | `DURABLE_FAULTS_STORY` | only stories whose name contains this |
 //! | `DURABLE_FAULTS_AT_ONCE` | how many stories are told at a time |
+//! | `DURABLE_FAULTS_MINUTES` | after so long no further run is begun; the table says how many were not |
 //!
 //! `DURABLE_FAULTS=all cargo test -p durable-tests --test aws_faults -- --nocapture` runs all of it for one cloud.
 //!
@@ -23,7 +24,7 @@ mod told;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use durable::InstanceId;
 use durable::ports::StatusRecord;
@@ -84,6 +85,8 @@ struct Settings {
     seed: u64,
     story: String,
     at_once: usize,
+    /// No run begins after this.
+    until: Option<Instant>,
 }
 
 impl Settings {
@@ -96,7 +99,8 @@ impl Settings {
             _ => panic!("DURABLE_FAULTS is {value:?}: it may be `all` or `sample`"),
         });
         let at_once = number("DURABLE_FAULTS_AT_ONCE").map_or(at_once, |number| usize::try_from(number).unwrap_or(1)).max(1);
-        Self { all, seed: number("DURABLE_FAULTS_SEED").unwrap_or(1), story: said("DURABLE_FAULTS_STORY").unwrap_or_default(), at_once }
+        let until = number("DURABLE_FAULTS_MINUTES").map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
+        Self { until, all, seed: number("DURABLE_FAULTS_SEED").unwrap_or(1), story: said("DURABLE_FAULTS_STORY").unwrap_or_default(), at_once }
     }
 }
 
@@ -125,7 +129,14 @@ pub fn walk<R: Rig>(cloud: &str, settings_of_the_host: &str, at_once: usize) {
         let pairs = if settings.all { PAIRS } else { 1 };
         jobs.extend((0..pairs).map(|_| pair::<R>(*story, report.asked(story.name), &mut random)));
     }
-    let told = tell_all::<R>(jobs, &settings);
+    // In any order: a part of them is then a sample of all.
+    let mut jobs: Vec<(u64, Job)> = jobs.into_iter().map(|job| (random.below(u64::MAX), job)).collect();
+    jobs.sort_by_key(|(place, _)| *place);
+    let wanted = jobs.len();
+    let told = tell_all::<R>(jobs.into_iter().map(|(_, job)| job).collect(), &settings);
+    if told.len() < wanted {
+        println!("the time was over: {} of {wanted} runs were not begun", wanted - told.len());
+    }
     if settings.all {
         report.take(told);
         go_on_behind_the_end::<R>(&stories, &settings, &mut report);

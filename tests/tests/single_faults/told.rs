@@ -74,7 +74,7 @@ pub fn tell_all<R: Rig>(jobs: Vec<Job>, settings: &Settings) -> Vec<Told> {
             scope.spawn(|| {
                 loop {
                     let slot = slots.take();
-                    let Some(job) = lock(&jobs).pop_front() else { break };
+                    let Some(job) = lock(&jobs).pop_front().filter(|_| settings.until.is_none_or(|until| Instant::now() < until)) else { break };
                     let told = tell::<R>(&job, slot);
                     let mut all = lock(&all);
                     all.push(told);
