@@ -16,7 +16,7 @@ struct Local {
 
 impl hosts::Host for Local {
     fn http(&self) -> Http {
-        self.server.http()
+        self.server.http().with_key(hosts::KEY)
     }
 
     fn webhook(&self) -> &Webhook {
@@ -28,7 +28,7 @@ fn local() -> Arc<Local> {
     static LOCAL: Mutex<Weak<Local>> = Mutex::new(Weak::new());
     hosts::shared(&LOCAL, || {
         let (folder, webhook) = (Folder::new(), Webhook::new());
-        let server = folder.launch(workload()).env("WEBHOOK_SERVICE_URL", &webhook.url).start();
+        let server = folder.launch(workload()).env("WEBHOOK_SERVICE_URL", &webhook.url).env("KEY", hosts::KEY).start();
         Local { server, webhook, _folder: folder }
     })
 }

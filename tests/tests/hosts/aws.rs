@@ -15,8 +15,7 @@ use serde_json::Value;
 use super::Host;
 use crate::support::{Http, PATIENCE, Webhook};
 
-/// The key that the function asks for.
-pub const KEY: &str = "0123456789abcdef0123456789abcdef";
+pub use super::KEY;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 

@@ -10,8 +10,7 @@ use durable_tests::functions::{Functions, Options, stage};
 use super::Host;
 use crate::support::{Http, Webhook};
 
-/// The key that the app asks for, and that its URLs are signed with.
-pub const KEY: &str = "0123456789abcdef0123456789abcdef";
+pub use super::KEY;
 
 /// An app with a task hub of its own.
 pub struct Azure {

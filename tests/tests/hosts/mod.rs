@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Http, PATIENCE, Push, Webhook, output_of, wait_for, wait_until, wait_where};
 
+/// The key that every host asks for.
+pub const KEY: &str = "0123456789abcdef0123456789abcdef";
+
 /// A host that runs the workload's orchestrators.
 pub trait Host: Sync {
     /// A client of its HTTP API.
@@ -61,6 +64,7 @@ macro_rules! stories {
             many_instances_at_once_come_to_their_ends
             what_has_ended_is_listed_and_purged
             what_is_asked_wrongly_is_refused
+            whoever_has_no_key_learns_and_changes_nothing
         }
     };
     ($host:expr; $($name:ident)*) => {
@@ -347,4 +351,38 @@ pub fn what_is_asked_wrongly_is_refused(host: &impl Host) {
     assert_eq!(http.post("/api/orchestrators/unknown-id/raise/Go", "1").code, 404);
     assert_eq!(http.get("/api/orchestrators/unknown-id/status").code, 404);
     assert_eq!(http.get("/runtime/webhooks/durabletask/instances/x?taskHub=Elsewhere").code, 404);
+}
+
+pub fn whoever_has_no_key_learns_and_changes_nothing(host: &impl Host) {
+    let mut http = host.http();
+    http.start("base_orchestrator", "guarded", "null");
+    let before = wait_until(&mut http, "guarded", "Running");
+    let all = "/runtime/webhooks/durabletask/instances";
+    let one = format!("{all}/guarded");
+    let mut asks =
+        vec![("GET", all.to_owned()), ("DELETE", format!("{all}?createdTimeFrom=2020-01-01T00:00:00Z")), ("GET", one.clone()), ("DELETE", one.clone())];
+    asks.extend(["terminate", "suspend", "resume", "rewind", "restart", "raiseEvent/WakeUp"].map(|what| ("POST", format!("{one}/{what}"))));
+    asks.push(("POST", "/runtime/webhooks/durabletask/orchestrators/base_orchestrator/unwanted".to_owned()));
+    asks.push(("POST", "/api/orchestrators/base_orchestrator/unwanted".to_owned()));
+    asks.push(("POST", "/api/orchestrators/guarded/raise/WakeUp".to_owned()));
+    asks.push(("POST", "/api/orchestrators/guarded/event-url/WakeUp?validFor=60".to_owned()));
+    asks.push(("GET", "/api/orchestrators/guarded/status".to_owned()));
+    let (wrong, short) = (KEY.replace('f', "e"), &KEY[1..]);
+    for key in [None, Some(""), Some(wrong.as_str()), Some(short)] {
+        let mut outside = host.http().without_key();
+        for (method, path) in &asks {
+            let body = (*method == "POST").then_some("1");
+            let headers: Vec<(&str, &str)> = key.iter().map(|key| ("x-functions-key", *key)).collect();
+            let in_header = outside.request_with(method, path, &headers, body).unwrap_or_else(|e| panic!("{method} {path} has no answer: {e}"));
+            assert_eq!(in_header.code, 401, "{method} {path} with the key {key:?}: {in_header:?}");
+            let path = format!("{path}{}code={}", if path.contains('?') { '&' } else { '?' }, key.unwrap_or_default());
+            let in_query = outside.request(method, &path, body).unwrap_or_else(|e| panic!("{method} {path} has no answer: {e}"));
+            assert_eq!(in_query.code, 401, "{method} {path}: {in_query:?}");
+        }
+    }
+    assert_eq!(http.status("guarded"), before);
+    assert_eq!(http.get("/api/orchestrators/unwanted/status").code, 404);
+    assert_eq!(host.http().without_key().get(&format!("/api/orchestrators/guarded/status?code={KEY}")).code, 202);
+    http.raise("guarded", "WakeUp", "1");
+    output_of(&mut http, "guarded");
 }

@@ -63,7 +63,7 @@ impl Http {
 
     /// The same server, as somebody sees it who has no key.
     pub const fn without_key(&self) -> Self {
-        Self::new(self.address)
+        Self::new(self.address).management_below(self.prefix)
     }
 
     /// One request. An error says nothing about whether it was carried out.

@@ -1,4 +1,4 @@
-//! Serves an app as the template's program does, with the same two options.
+//! Serves an app as the template's program does, with the same two options; and with the key in `KEY`, if there is one.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,8 @@ pub fn serve(app: App) -> Result<(), Trouble> {
     let listen: SocketAddr = value("--listen")?.parse()?;
     let mut local = LocalOptions::new(value("--data")?);
     local.shards = std::env::var("SHARDS").ok().and_then(|shards| shards.parse().ok());
-    let server = ServerOptions { listen, local, http: durable_http::Options::default() };
+    let key = std::env::var("KEY").ok().map(durable_http::Key::new).transpose()?;
+    let server = ServerOptions { listen, local, http: durable_http::Options { key, ..durable_http::Options::default() } };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
