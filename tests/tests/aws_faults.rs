@@ -67,7 +67,7 @@ impl Drop for Table {
 /// Whether an execution sleeps for longer than any story.
 fn sleeps_long(input: &str) -> bool {
     let input: Value = serde_json::from_str(input).unwrap_or_default();
-    let at = input["fireAt"].as_str().and_then(|text| Timestamp::parse(text));
+    let at = input["fireAt"].as_str().and_then(Timestamp::parse);
     at.is_some_and(|at| SystemClock.now().until(at) > Duration::from_secs(3_600))
 }
 
