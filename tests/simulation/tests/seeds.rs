@@ -49,6 +49,10 @@ const FOUND: &[(u64, Flavour, &str)] = &[
     (364, Flavour::Functions, "a rewind of an instance whose child was to have its own id waited for itself"),
     (822, Flavour::Functions, "an attempt that a rewind asked for again was not wanted, for its former end still stands in the history"),
     (568, Flavour::Lambda, "a check drove an instance with a fault again and again, without a pause"),
+    (17046, Flavour::Functions, "an alarm that was kept for a later timer rang, and nobody armed the next one"),
+    (12617, Flavour::Embedded, "an event that was stored plainly while its instance was loaded was taken behind a later one"),
+    (13180, Flavour::Lambda, "a cheap read that showed the life before was taken for the end of the one that was told of"),
+    (14641, Flavour::Lambda, "a rewind asked again for a child whose id has another life now, and waited for it for ever"),
     (1647, Flavour::Functions, "an event was taken before one that another process had acknowledged before it was sent"),
 ];
 
