@@ -100,8 +100,10 @@ impl Local {
         }
     }
 
-    /// A commit may have landed: its safety net stays up until the drive is done, and those whom it gave something are looked at.
+    /// A commit may have landed: its safety net stays up until the drive is done, what it made due is looked at then, for nothing at worst, and those
+    /// whom it gave something are looked at.
     pub(super) fn unsettled(&self, slot: &Slot, prepared: Prepared) {
+        self.due_moved(slot, None, prepared.header.due());
         slot.state.borrow_mut().covers.extend(prepared.cover);
         for delivery in &prepared.deliveries {
             self.shared.look(delivery.target(), true);
