@@ -21,7 +21,9 @@ pub enum Verdict {
 pub fn verdict(header: &Header, messages: bool, waits: Option<Timestamp>, now: Timestamp) -> Verdict {
     let not_begun = !header.status.is_terminal() && matches!(header.status, RuntimeStatus::Pending | RuntimeStatus::ContinuedAsNew);
     let due = header.due().is_some_and(|at| at <= now);
-    if messages || !header.outbox.is_empty() || due || (not_begun && header.fault.is_none()) {
+    // An earlier alarm is kept when its timer goes. Once it has rung, a drive arms another one for what is due later: nobody else does.
+    let spent = header.due().is_some() && header.alarm_at.is_some_and(|at| at <= now);
+    if messages || !header.outbox.is_empty() || due || spent || (not_begun && header.fault.is_none()) {
         return Verdict::Drive;
     }
     if !header.has_work() && header.due().and(waits).is_none() {
@@ -76,6 +78,18 @@ mod tests {
         assert_eq!(of(|h| h.timer_due = Some(NOW)), Verdict::Drive);
         assert_eq!(of(|h| h.status = RuntimeStatus::Pending), Verdict::Drive);
         assert_eq!(of(claimed), Verdict::Busy(Timestamp(9_000)));
+    }
+
+    #[test]
+    fn what_is_due_behind_an_alarm_that_has_rung_is_driven_to_be_given_another_one() {
+        let alarm = |at| {
+            of(move |h| {
+                h.timer_due = Some(Timestamp(9_000));
+                h.alarm_at = Some(Timestamp(at));
+            })
+        };
+        assert_eq!((alarm(1_000), alarm(1_001)), (Verdict::Drive, Verdict::Idle));
+        assert_eq!(of(|h| h.alarm_at = Some(Timestamp(1_000))), Verdict::Idle, "nothing is due");
     }
 
     #[test]

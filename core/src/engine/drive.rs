@@ -98,11 +98,10 @@ impl Local {
             let mut state = slot.state.borrow_mut();
             let reason = state.has_reason();
             state.look = false;
-            // Another driver may have stored and acknowledged what is not known here. Whoever asks after that stands behind it: so what is taken
-            // now had come before the inbox was read.
-            let shared = !self.shared.config.exclusive;
-            let arrived = if shared { state.queue.len() } else { usize::MAX };
-            let asked = shared && state.queue.iter().any(|queued| queued.reply.is_some());
+            // What is taken into a turn had come before the inbox was read: a message that was stored plainly, and acknowledged, goes before all
+            // that is asked after that. Other drivers store such messages without a word to this one.
+            let arrived = state.queue.len();
+            let asked = !self.shared.config.exclusive && state.queue.iter().any(|queued| queued.reply.is_some());
             let look_inbox = std::mem::take(&mut state.look_inbox) || asked;
             let mut resident = state.resident.take();
             // A rewind begins from what is stored.

@@ -11,8 +11,9 @@ use super::drive::{NotLanded, Reply, Step, put_back, reply_to};
 use super::shard::Local;
 use super::slot::{Queued, Resident, RunKey, Slot};
 use crate::header::{ActivityTask, Delivery, Header, RuntimeStatus};
+use crate::history::Event;
 use crate::ids::{Incarnation, MessageId};
-use crate::machine::{HANDED_ON, Live, OpenChild, Rewound, Stored, Turn, claims};
+use crate::machine::{HANDED_ON, IN_USE, Live, OpenChild, Rewound, Stored, Turn, claims};
 use crate::message::{Message, MessageBody, Outcome};
 use crate::ports::{AlarmKey, Commit, CommitOutcome, Committed, Create, Created, Delivered, Handle, Loaded, Place, ReusePolicy, StoreError, Token};
 use crate::{Failure, InstanceId, Timestamp};
@@ -99,8 +100,10 @@ impl Local {
         }
     }
 
-    /// A commit may have landed: its safety net stays up until the drive is done, and those whom it gave something are looked at.
+    /// A commit may have landed: its safety net stays up until the drive is done, what it made due is looked at then, for nothing at worst, and those
+    /// whom it gave something are looked at.
     pub(super) fn unsettled(&self, slot: &Slot, prepared: Prepared) {
+        self.due_moved(slot, None, prepared.header.due());
         slot.state.borrow_mut().covers.extend(prepared.cover);
         for delivery in &prepared.deliveries {
             self.shared.look(delivery.target(), true);
@@ -372,7 +375,7 @@ impl Local {
             }
         };
         for child in failed_children {
-            match self.rewind_child(&child, reason).await {
+            match self.rewind_child(&child, was_refused(&loaded, child.sequence), reason).await {
                 Ok(()) | Err(ClientError::NotFailed { .. }) => {}
                 Err(ClientError::NotFound(_)) => {
                     request.answer(Err(ClientError::ChildPurged { instance: slot.id.clone(), child: child.instance }));
@@ -404,12 +407,15 @@ impl Local {
         self.conclude(slot, (Box::new(live), None), prepared, landed, (Vec::new(), Vec::new())).await.map(|_| ())
     }
 
-    async fn rewind_child(&self, child: &OpenChild, reason: &str) -> Result<(), ClientError> {
+    async fn rewind_child(&self, child: &OpenChild, refused: bool, reason: &str) -> Result<(), ClientError> {
         let OpenChild { instance: child, incarnation, .. } = child;
-        let Some(there) = self.shared.ports.store.status(child).await? else { return Err(ClientError::NotFound(child.clone())) };
-        if there.header.incarnation != *incarnation {
-            // Somebody else had the id when this child was to be started, or has it now; perhaps this very instance, which would wait for itself.
+        if refused {
+            // It never was: somebody else had its id, perhaps this very instance, which would wait for itself. It is asked for again.
             return Ok(());
+        }
+        let there = self.shared.ports.store.status(child).await?;
+        if there.is_none_or(|there| there.header.incarnation != *incarnation) {
+            return Err(ClientError::NotFound(child.clone()));
         }
         let (reply, answer) = oneshot::channel();
         let body = MessageBody::Rewind { reason: reason.to_owned() };
@@ -419,6 +425,15 @@ impl Local {
         }
         answer.await.unwrap_or(Err(ClientError::Stopping))
     }
+}
+
+/// True if a child failed because somebody else had the id that it was to have.
+fn was_refused(parent: &Loaded, call: u32) -> bool {
+    let failed = parent.events.iter().rev().find_map(|bytes| match Event::from_bytes(bytes) {
+        Ok(Event::SubOrchestrationFailed { sequence, failure }) if sequence == call => Some(failure.kind),
+        _ => None,
+    });
+    failed.as_deref() == Some(IN_USE)
 }
 
 /// What a child that has ended has to tell its parent.

@@ -16,7 +16,7 @@ pub use fault::TurnFault;
 pub use live::{Live, OpenChild, Stored};
 pub use rewind::Rewound;
 pub use terminate::terminate_without_code;
-pub use turn::{Turn, TurnInput};
+pub use turn::{IN_USE, Turn, TurnInput};
 
 use std::sync::Arc;
 

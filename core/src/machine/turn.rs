@@ -16,6 +16,9 @@ use crate::message::{Message, MessageBody, Outcome, Sender};
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
+/// The kind of failure of a sub-orchestration that was to have an id which a live instance has.
+pub const IN_USE: &str = "InstanceInUse";
+
 /// What a turn is given.
 #[derive(Debug, Clone)]
 pub struct TurnInput<'a> {
@@ -282,7 +285,7 @@ impl Live {
         let execution = self.header.execution;
         header.parent = Some(ParentRef { instance: self.instance.clone(), incarnation: self.header.incarnation, execution, sequence, awaited });
         let if_refused = awaited.then(|| {
-            let failure = Failure::new("InstanceInUse", format!("instance `{instance}` exists already and has not ended"));
+            let failure = Failure::new(IN_USE, format!("instance `{instance}` exists already and has not ended"));
             let body = MessageBody::ChildEnded { execution, sequence, child: instance.clone(), outcome: Outcome::Failed(failure) };
             Message { id: MessageId::of_effect(&self.machine.state().effect(sequence), u32::MAX), arrived: now, sender: None, keyed: false, body }
         });

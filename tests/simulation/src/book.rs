@@ -67,6 +67,9 @@ impl Book {
         {
             self.gone.insert((instance.clone(), old));
         }
+        if fresh && header.revision == 1 {
+            self.begins_again(&life);
+        }
         if let Some(before) = self.revisions.insert(life, header.revision)
             && header.revision != before + 1
         {
@@ -84,6 +87,18 @@ impl Book {
         let count = self.executions.get(&key).map_or(0, |execution| execution.events.len() as u64);
         if count != header.events {
             self.violations.push(format!("{instance}: the header counts {} events of {count}", header.events));
+        }
+    }
+
+    /// A life may begin again that was replaced or purged before its start was acknowledged, or while its parent waits for it; or that was refused.
+    fn begins_again(&mut self, life: &(InstanceId, Incarnation)) {
+        let is_there = self.executions.keys().any(|(instance, incarnation, _)| (instance, incarnation) == (&life.0, &life.1));
+        if !is_there || self.gone.contains(life) {
+            self.revisions.remove(life);
+            self.executions.retain(|(instance, incarnation, _), _| (&*instance, &*incarnation) != (&life.0, &life.1));
+            for arrivals in self.arrivals.values_mut() {
+                arrivals.retain(|arrival| (&arrival.key.0, &arrival.key.1) != (&life.0, &life.1));
+            }
         }
     }
 
@@ -137,8 +152,9 @@ impl Book {
                         self.violations.push(format!("{instance}: message {message} stands twice in the history"));
                     }
                     // Before its start, an execution has what the one before it carried over.
-                    if execution.begun || *number == 0 {
-                        came.push((data.clone(), matches!(event, Event::EventUnprocessed { .. })));
+                    let unprocessed = matches!(event, Event::EventUnprocessed { .. });
+                    if execution.begun || *number == 0 || unprocessed {
+                        came.push((data.clone(), unprocessed));
                     }
                 }
                 Event::ActivityCompleted { sequence, .. }
@@ -177,5 +193,64 @@ impl Book {
         if let Some(life) = self.lives.remove(instance) {
             self.gone.insert((instance.clone(), life));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use durable_tests::build::{id, life, message_id, pending, text};
+
+    use super::*;
+
+    const MATCHES: Writer = Writer { process: 1, matching: true };
+
+    fn raised(message: u64, data: u64) -> EventBytes {
+        Event::EventRaised { message: message_id(message), name: "e".into(), data: text(&data.to_string()) }.to_bytes()
+    }
+
+    fn wrote(book: &mut Book, writer: Writer, revision: u64, events: u64, append: &[EventBytes]) {
+        let mut header = pending(1);
+        (header.revision, header.events) = (revision, events);
+        let mut before = header.clone();
+        before.revision -= 1;
+        book.wrote(writer, &id("a"), &header, Some(&before), append, false);
+    }
+
+    #[test]
+    fn an_event_that_comes_once_is_in_order_and_one_that_comes_twice_is_not() {
+        let mut book = Book::default();
+        wrote(&mut book, MATCHES, 1, 1, &[raised(1, 7)]);
+        wrote(&mut book, MATCHES, 2, 2, &[raised(2, 8)]);
+        assert!(book.violations.is_empty() && book.arrivals[&7].len() == 1);
+        wrote(&mut book, MATCHES, 3, 3, &[raised(3, 7)]);
+        assert_eq!(book.arrivals[&7].len(), 2, "under another message, too");
+        wrote(&mut book, MATCHES, 4, 4, &[raised(1, 9)]);
+        assert!(book.violations[0].contains("twice"));
+    }
+
+    #[test]
+    fn what_a_rewind_has_undone_may_end_again_and_nothing_else_may() {
+        let ended = || Event::TimerFired { sequence: 1 }.to_bytes();
+        let rewound = Event::ExecutionRewound { reason: String::new(), masked: vec![0] }.to_bytes();
+        let mut book = Book::default();
+        wrote(&mut book, MATCHES, 1, 3, &[ended(), rewound, ended()]);
+        assert_eq!(book.violations, [String::new(); 0]);
+        wrote(&mut book, MATCHES, 2, 4, &[ended()]);
+        assert!(book.violations[0].contains("call 1 ends twice"));
+    }
+
+    #[test]
+    fn a_revision_that_is_left_out_and_a_build_that_changes_what_it_does_not_match_are_told() {
+        let mut book = Book::default();
+        wrote(&mut book, MATCHES, 1, 0, &[]);
+        wrote(&mut book, MATCHES, 3, 0, &[]);
+        assert!(book.violations[0].contains("revision 3 follows 1"));
+        let mut book = Book::default();
+        wrote(&mut book, Writer { process: 2, matching: false }, 2, 1, &[raised(1, 1)]);
+        assert!(book.violations[0].contains("does not match"));
+        assert_eq!(book.gone.len(), 0);
+        wrote(&mut book, MATCHES, 3, 1, &[]);
+        book.purged(&id("a"));
+        assert!(book.gone.contains(&(id("a"), life(1))));
     }
 }

@@ -156,8 +156,8 @@ impl Called {
     async fn look(&self, seen: &Record) -> Result<bool, Failed> {
         let line = self.line();
         let mut peek = line.peek(&seen.instance, false).await?;
-        if peek.as_ref().is_none_or(|peek| peek.header.incarnation == seen.life && peek.header.revision < seen.revision) {
-            // The cheap read showed a time before the change.
+        if !peek.as_ref().is_some_and(|peek| peek.header.incarnation == seen.life && peek.header.revision >= seen.revision) {
+            // The cheap read showed a time before the change, perhaps the life before.
             peek = line.peek(&seen.instance, true).await?;
         }
         let Some(peek) = peek.filter(|peek| peek.header.incarnation == seen.life) else { return Ok(false) };

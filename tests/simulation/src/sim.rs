@@ -303,6 +303,13 @@ impl Sim {
                 if self.asked[number].answer.is_some() || self.asked[number].by.is_some() {
                     return;
                 }
+                if let About::Start(id, life) = self.asked[number].about.clone()
+                    && self.around.store.book().gone.contains(&(id.clone(), life))
+                {
+                    // Somebody else has replaced it before its client was told: to name that life again would be another start.
+                    self.asked[number].answer = Some(Err(durable::ClientError::NotFound(id)));
+                    return;
+                }
                 self.steps += 1;
                 let steps = self.steps;
                 let asked = &mut self.asked[number];

@@ -1,6 +1,6 @@
 //! The simulated store: the store in memory, with a book of every write, a stream of changes, and reads that may show the past.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -189,8 +189,9 @@ impl SimStore {
         // What the last turn of an execution took stands in no history.
         let taken: Vec<Message> = match &before {
             Some(before) if reset => {
+                let mut known = BTreeSet::new();
                 let all = before.inbox.iter().take(commit.taken).chain(&commit.direct);
-                all.filter(|message| !before.header.in_ring(&message.id)).cloned().collect()
+                all.filter(|message| !before.header.in_ring(&message.id) && known.insert(message.id)).cloned().collect()
             }
             _ => Vec::new(),
         };

@@ -165,16 +165,54 @@ impl Desk {
 
 /// A part in motion.
 enum Node {
-    Seq { parts: Vec<Part>, offset: u32, at: usize, current: Option<Box<Node>>, values: Vec<Value> },
-    Call { key: String, label: u32, strict: bool },
+    Seq {
+        parts: Vec<Part>,
+        offset: u32,
+        at: usize,
+        current: Option<Box<Node>>,
+        values: Vec<Value>,
+    },
+    Call {
+        key: String,
+        label: u32,
+        strict: bool,
+    },
     Clock,
-    Wait { name: String, wait: Option<u64> },
-    WaitFor { name: String, wait: Option<u64>, label: u32 },
+    Wait {
+        name: String,
+        wait: Option<u64>,
+    },
+    WaitFor {
+        name: String,
+        wait: Option<u64>,
+        label: u32,
+    },
     Now(Value),
-    Join { nodes: Vec<Option<Node>>, values: Vec<Option<Value>>, tries: bool },
-    Race { nodes: Vec<Option<Node>>, seen: bool },
-    Each { nodes: Vec<Option<Node>>, values: Vec<Value>, seen: bool },
-    Map { body: Part, offset: u32, next: u32, items: u32, at_most: usize, running: Vec<(u32, Option<Node>)>, values: BTreeMap<u32, Value>, seen: usize },
+    Join {
+        nodes: Vec<Option<Node>>,
+        values: Vec<Option<Value>>,
+    },
+    Race {
+        nodes: Vec<Option<Node>>,
+        seen: bool,
+    },
+    /// Each as it ends; told with its place, or in the order of places.
+    Each {
+        nodes: Vec<Option<Node>>,
+        values: Vec<(usize, Value)>,
+        shown: Option<u64>,
+        told: bool,
+    },
+    Map {
+        body: Part,
+        offset: u32,
+        next: u32,
+        items: u32,
+        at_most: usize,
+        running: Vec<(u32, Option<Node>)>,
+        values: BTreeMap<u32, Value>,
+        seen: usize,
+    },
 }
 
 impl Node {
@@ -198,13 +236,13 @@ impl Node {
                 let parts = [Part::Wait { name: name.clone() }, Part::Timer { label: *label, secs: *secs }];
                 Self::Race { nodes: all(&parts), seen: false }
             }
-            Part::AsCompleted(parts) => Self::Each { nodes: all(parts), values: Vec::new(), seen: false },
-            Part::TryJoin(parts) => Self::Join { values: parts.iter().map(|_| None).collect(), nodes: all(parts), tries: true },
+            Part::AsCompleted(parts) => Self::Each { nodes: all(parts), values: Vec::new(), shown: Some(0), told: true },
+            Part::TryJoin(parts) => Self::Each { nodes: all(parts), values: Vec::new(), shown: Some(0), told: false },
             Part::Detach { program } => Self::Now(json!({ "d": program.label + offset })),
             Part::Child { program } | Part::Named { program, .. } => Self::Call { key: format!("c{}", program.label + offset), label: 0, strict: false },
             Part::Wait { name } => Self::Wait { name: name.clone(), wait: None },
             Part::WaitFor { name, label, .. } => Self::WaitFor { name: name.clone(), wait: None, label: label + offset },
-            Part::Join(parts) => Self::Join { values: parts.iter().map(|_| None).collect(), nodes: all(parts), tries: false },
+            Part::Join(parts) => Self::Join { values: parts.iter().map(|_| None).collect(), nodes: all(parts) },
             Part::Race(parts) => Self::Race { nodes: all(parts), seen: false },
             Part::Map { items, at_most, body } => {
                 Self::Map { body: (**body).clone(), offset, next: 0, items: *items, at_most: *at_most, running: Vec::new(), values: BTreeMap::new(), seen: 0 }
@@ -262,38 +300,40 @@ impl Node {
                 desk.release(id);
                 Some(json!({ "late": label }))
             }
-            Self::Join { nodes, values, tries } => {
-                for place in 0..nodes.len() {
-                    let Some(value) = nodes[place].as_mut().and_then(|node| node.poll(desk, visible)) else { continue };
-                    let failed = has_failed(&value);
-                    (nodes[place], values[place]) = (None, Some(value));
-                    if failed && *tries {
-                        nodes.iter().flatten().for_each(|node| node.give_up(desk));
-                        return Some(json!(FAILED));
+            Self::Join { nodes, values } => {
+                for (node, value) in nodes.iter_mut().zip(values.iter_mut()) {
+                    if let Some(open) = node
+                        && let Some(done) = open.poll(desk, visible)
+                    {
+                        (*node, *value) = (None, Some(done));
                     }
                 }
                 let all: Vec<Value> = values.iter().flatten().cloned().collect();
                 (all.len() == values.len()).then(|| if all.iter().any(has_failed) { json!(FAILED) } else { Value::from(all) })
             }
-            Self::Each { nodes, values, seen } => loop {
+            Self::Each { nodes, values, shown, told } => loop {
                 if nodes.iter().all(Option::is_none) {
-                    return Some(Value::from(values.clone()));
+                    if !*told {
+                        values.sort_by_key(|(place, _)| *place);
+                    }
+                    let tell = |(place, value): &(usize, Value)| if *told { json!([place, value]) } else { value.clone() };
+                    return Some(values.iter().map(tell).collect());
                 }
-                let mut shown = if std::mem::replace(seen, true) { None } else { Some(0) };
                 let (place, value) = loop {
                     let limit = shown.unwrap_or(visible);
                     let done = nodes.iter_mut().enumerate().find_map(|(place, node)| Some((place, node.as_mut()?.poll(desk, limit)?)));
                     if let Some(done) = done {
                         break done;
                     }
-                    shown = Some(shown.and_then(|shown| desk.next_after(shown, visible))?);
+                    // None, once all that had come was shown: then whatever comes is looked at as it comes.
+                    *shown = Some((*shown)?).and_then(|shown| desk.next_after(shown, visible));
                 };
                 nodes[place] = None;
                 if has_failed(&value) {
                     nodes.iter().flatten().for_each(|node| node.give_up(desk));
                     return Some(value);
                 }
-                values.push(json!([place, value]));
+                values.push((place, value));
             },
             Self::Race { nodes, seen } => {
                 let mut shown = if std::mem::replace(seen, true) { None } else { Some(0) };
