@@ -309,8 +309,8 @@ impl Call {
     async fn look(&self, seen: &Seen) -> Result<bool, HandlerError> {
         let store = &self.store;
         let mut peek = store.peek(&seen.instance, false).await?;
-        if peek.as_ref().is_none_or(|peek| peek.header.incarnation == seen.life && peek.header.revision < seen.revision) {
-            // The cheap read showed a time before the change.
+        if !peek.as_ref().is_some_and(|peek| peek.header.incarnation == seen.life && peek.header.revision >= seen.revision) {
+            // The cheap read may show a time before the change, or before this life.
             peek = store.peek(&seen.instance, true).await?;
         }
         let Some(peek) = peek.filter(|peek| peek.header.incarnation == seen.life) else { return Ok(false) };
@@ -356,6 +356,7 @@ impl Call {
     /// Somebody was at it. Are they still? A check that has driven goes on: what others have claimed is still its.
     async fn check(&self, check: &Check) -> Result<bool, HandlerError> {
         let (instance, life) = (work::instance(&check.look.instance)?, work::life(&check.look.life)?);
+        let mut before = None;
         loop {
             let now = SystemClock.now();
             let peek = self.store.peek(&instance, true).await?.filter(|peek| peek.header.incarnation == life);
@@ -365,6 +366,12 @@ impl Call {
                 Step::Wait(until) => SystemClock.sleep_until(until).await,
                 Step::Again(until) => return Err(HandlerError::StillClaimed(instance, until)),
                 Step::Drive => {
+                    let standing = (peek.header.revision, peek.inbox_empty);
+                    if before.replace(standing) == Some(standing) {
+                        // What its fault keeps back waits for another build, or for the fault's own timer.
+                        let kept_back = peek.header.fault.is_some() && peek.header.outbox.is_empty();
+                        return if kept_back { Ok(false) } else { Err(HandlerError::Unfinished(vec![instance])) };
+                    }
                     let Done { unfinished, stuck } = self.drive_here(std::slice::from_ref(&instance)).await?;
                     let left = !unfinished.is_empty();
                     self.pass_on(unfinished, 0).await?;

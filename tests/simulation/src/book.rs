@@ -95,7 +95,7 @@ impl Book {
         let is_there = self.executions.keys().any(|(instance, incarnation, _)| (instance, incarnation) == (&life.0, &life.1));
         if !is_there || self.gone.contains(life) {
             self.revisions.remove(life);
-            self.executions.retain(|(instance, incarnation, _), _| (&*instance, &*incarnation) != (&life.0, &life.1));
+            self.executions.retain(|(instance, incarnation, _), _| (instance, incarnation) != (&life.0, &life.1));
             for arrivals in self.arrivals.values_mut() {
                 arrivals.retain(|arrival| (&arrival.key.0, &arrival.key.1) != (&life.0, &life.1));
             }
@@ -161,10 +161,10 @@ impl Book {
                 | Event::ActivityFailed { sequence, .. }
                 | Event::TimerFired { sequence }
                 | Event::SubOrchestrationCompleted { sequence, .. }
-                | Event::SubOrchestrationFailed { sequence, .. } => {
-                    if execution.ended.insert(*sequence, execution.events.len()).is_some() {
-                        self.violations.push(format!("{instance}: call {sequence} ends twice in the history"));
-                    }
+                | Event::SubOrchestrationFailed { sequence, .. }
+                    if execution.ended.insert(*sequence, execution.events.len()).is_some() =>
+                {
+                    self.violations.push(format!("{instance}: call {sequence} ends twice in the history"));
                 }
                 Event::ExecutionRewound { masked, .. } => {
                     execution.ended.retain(|_, place| !u32::try_from(*place).is_ok_and(|place| masked.contains(&place)));
@@ -234,7 +234,7 @@ mod tests {
         let rewound = Event::ExecutionRewound { reason: String::new(), masked: vec![0] }.to_bytes();
         let mut book = Book::default();
         wrote(&mut book, MATCHES, 1, 3, &[ended(), rewound, ended()]);
-        assert_eq!(book.violations, [String::new(); 0]);
+        assert_eq!(book.violations, Vec::<String>::new());
         wrote(&mut book, MATCHES, 2, 4, &[ended()]);
         assert!(book.violations[0].contains("call 1 ends twice"));
     }

@@ -41,8 +41,11 @@ pub struct Functions {
     /// Processes that are to be there.
     wanted: usize,
     /// Messages that processes have, to be visible again when they die.
-    held: Rc<RefCell<BTreeMap<u32, Vec<(u64, u64)>>>>,
+    held: Rc<RefCell<Held>>,
 }
+
+/// Of each process, the messages that it has, and under which lease.
+type Held = BTreeMap<u32, Vec<(u64, u64)>>;
 
 impl Functions {
     /// So many processes, whose attempts in place may take so long.

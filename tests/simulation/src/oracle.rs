@@ -122,7 +122,9 @@ fn check_events(sim: &Sim) -> Result<(), String> {
             return Err(format!("DOUBLED: event {number} arrived {} times: {arrivals:?}", arrivals.len()));
         }
     }
-    let mut placed: BTreeMap<(InstanceId, Incarnation), Vec<(u64, u64, u64, u64)>> = BTreeMap::new();
+    // The event, when it was sent and answered, and its place.
+    type Placed = Vec<(u64, u64, u64, u64)>;
+    let mut placed: BTreeMap<(InstanceId, Incarnation), Placed> = BTreeMap::new();
     for (id, number, sent, answered) in sim.acknowledged_events() {
         match book.arrivals.get(&number).and_then(|arrivals| arrivals.first()) {
             Some(arrival) => placed.entry((id, arrival.key.1)).or_default().push((number, sent, answered, arrival.number)),

@@ -380,7 +380,8 @@ impl Sim {
 
     /// What the clients do by themselves.
     fn clients(&mut self, roots: &[(InstanceId, Incarnation)], plan: &Plan) -> usize {
-        let mut made: Vec<Box<dyn Fn(&mut Self)>> = Vec::new();
+        type Step = Box<dyn Fn(&mut Sim)>;
+        let mut made: Vec<Step> = Vec::new();
         for (id, life) in roots {
             for _ in 0..self.random.below(6) {
                 let (after, name, id, life) = (self.soon(), ["a", "B", "c"][self.random.below(3) as usize], id.clone(), *life);
