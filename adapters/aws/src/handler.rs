@@ -13,7 +13,7 @@ use durable::ids::EffectId;
 use durable::message::Outcome;
 use durable::ports::{Clock, Delivered, StoreError};
 use durable::{Failure, InstanceId, Payload, Timestamp};
-use durable_host::wakeups::{self, Asked, Step};
+use durable_host::wakeups::{self, Asked, Rings, Step};
 use durable_host::work::{self, Attempt, BadWork, Check, Look, Timer};
 use durable_host::{SystemClock, Verdict, in_background, turns};
 use futures_util::future::join_all;
@@ -29,9 +29,6 @@ use crate::metrics;
 use crate::settings::Access;
 use crate::store::{DynamoStore, Peeked, in_place_until};
 use crate::work::Work;
-
-/// A commit that has not landed so long after its alarm was armed never will: no invocation lives longer.
-const LONGEST_INVOCATION: Duration = Duration::from_secs(15 * 60);
 
 /// Events about one instance that follow each other without progress, at most. Each is tried for three minutes or more.
 const HOPS: u32 = 60;
@@ -337,13 +334,13 @@ impl Call {
         let (instance, life) = (work::instance(&timer.instance)?, work::life(&timer.life)?);
         let now = SystemClock.now();
         let peek = self.store.peek(&instance, true).await?;
-        let landed = peek.as_ref().filter(|peek| peek.header.incarnation == life && peek.header.revision >= timer.revision);
-        let Some(peek) = landed else {
-            let gone = peek.is_some_and(|peek| peek.header.incarnation != life) || timer.armed.until(now) > LONGEST_INVOCATION;
-            // The first commit of a life may be the one that is awaited: an unknown instance is awaited like a late one.
-            return if gone { Ok(false) } else { Err(HandlerError::NotYet(timer.instance.clone())) };
-        };
-        if now < timer.due && peek.header.due().is_some() {
+        let there = peek.as_ref().map(|peek| &peek.header);
+        match wakeups::rings(there, life, timer.revision, timer.armed, now) {
+            Rings::Landed => {}
+            Rings::Gone => return Ok(false),
+            Rings::NotYet => return Err(HandlerError::NotYet(timer.instance.clone())),
+        }
+        if now < timer.due && there.is_some_and(|header| header.due().is_some()) {
             // A wait that is too long for one alarm: the next one exists before this one is acknowledged.
             let again = Work::Timer(Timer { armed: now, ..timer.clone() });
             let name = format!("{:x}", xxhash_rust::xxh3::xxh3_128(format!("{timer:?}{now}").as_bytes()));

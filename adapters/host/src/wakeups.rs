@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use durable::Timestamp;
 use durable::header::Header;
+use durable::ids::Incarnation;
 
 use crate::verdict::{Verdict, busy_until, verdict};
 
@@ -71,11 +72,36 @@ pub fn check(found: Verdict, covers: Timestamp, now: Timestamp, limit: Timestamp
     }
 }
 
+/// A commit that has not landed so long after its alarm was armed never will: no invocation lives longer.
+const LONGEST_INVOCATION: Duration = Duration::from_secs(15 * 60);
+
+/// What an alarm that rings finds of the commit that needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rings {
+    /// It has landed.
+    Landed,
+    /// It may be about to land: the alarm rings again.
+    NotYet,
+    /// It will never land, or its life is over.
+    Gone,
+}
+
+/// Looks for the commit of this life and revision, whose alarm was armed then. An instance that is unknown, or lives another life, may be about to
+/// be given this one.
+#[must_use]
+pub fn rings(there: Option<&Header>, life: Incarnation, revision: u64, armed: Timestamp, now: Timestamp) -> Rings {
+    match there {
+        Some(header) if header.incarnation == life && header.revision >= revision => Rings::Landed,
+        _ if armed.until(now) > LONGEST_INVOCATION => Rings::Gone,
+        _ => Rings::NotYet,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use durable::header::{Claim, RuntimeStatus};
-    use durable::ids::{CommitId, Incarnation};
+    use durable::ids::CommitId;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
     const S: Duration = Duration::from_secs(1);
@@ -114,6 +140,16 @@ mod tests {
         ended.open_activities = 0;
         assert_eq!(told(&ended, false, None, true, NOW), Asked { drive: false, check: None });
         assert_eq!(told(&claimed(NOW), false, None, true, NOW), Asked { drive: true, check: None });
+    }
+
+    #[test]
+    fn an_alarm_awaits_its_commit_also_where_another_life_still_has_the_id() {
+        let there = claimed(NOW);
+        let of = |life, revision, after| rings(Some(&there), life, revision, NOW, NOW.after(after));
+        let (ours, other) = (there.incarnation, Incarnation([2; 8]));
+        assert_eq!((of(ours, there.revision, S), of(ours, there.revision + 1, S)), (Rings::Landed, Rings::NotYet));
+        assert_eq!((of(other, 1, S), of(other, 1, S * 901)), (Rings::NotYet, Rings::Gone));
+        assert_eq!(rings(None, ours, 1, NOW, NOW), Rings::NotYet);
     }
 
     #[test]

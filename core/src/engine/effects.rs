@@ -100,11 +100,11 @@ impl Local {
         }
     }
 
-    /// A commit may have landed: its safety net stays up until the drive is done, what it made due is looked at then, for nothing at worst, and those
-    /// whom it gave something are looked at.
+    /// A commit may have landed, or land later, when whoever looks now has found nothing: its safety net stays up until it rings, and so do those
+    /// that it may lean on; what it made due is looked at then, for nothing at worst, and those whom it gave something are looked at.
     pub(super) fn unsettled(&self, slot: &Slot, prepared: Prepared) {
         self.due_moved(slot, None, prepared.header.due());
-        slot.state.borrow_mut().covers.extend(prepared.cover);
+        slot.state.borrow_mut().covers.clear();
         for delivery in &prepared.deliveries {
             self.shared.look(delivery.target(), true);
         }

@@ -9,7 +9,7 @@ use durable::ids::EffectId;
 use durable::message::Outcome;
 use durable::ports::{Delivered, StoreError};
 use durable::{Failure, InstanceId, Timestamp};
-use durable_host::wakeups::{self, Asked, Step};
+use durable_host::wakeups::{self, Asked, Rings, Step};
 use durable_host::work::{self, Attempt, BadWork, Look, Timer};
 use durable_host::{Peeked, Verdict};
 use futures_util::future::join_all;
@@ -20,8 +20,6 @@ use crate::lambda::{Shared, send};
 use crate::process::{Around, Process};
 use crate::store::{Line, in_place_until};
 
-/// A commit that has not landed so long after its alarm was armed never will.
-const LONGEST_INVOCATION: Duration = Duration::from_secs(15 * 60);
 /// Events about one instance that follow each other without progress, at most.
 const HOPS: u32 = 60;
 /// What is left of an instance's activity by its worker's end.
@@ -188,12 +186,13 @@ impl Called {
         let (instance, life) = (work::instance(&timer.instance)?, work::life(&timer.life)?);
         let now = self.process.now();
         let peek = self.line().peek(&instance, true).await?;
-        let landed = peek.as_ref().filter(|peek| peek.header.incarnation == life && peek.header.revision >= timer.revision);
-        let Some(peek) = landed else {
-            let gone = peek.is_some_and(|peek| peek.header.incarnation != life) || timer.armed.until(now) > LONGEST_INVOCATION;
-            return if gone { Ok(()) } else { Err(Failed::NotYet) };
-        };
-        if now < timer.due && peek.header.due().is_some() {
+        let there = peek.as_ref().map(|peek| &peek.header);
+        match wakeups::rings(there, life, timer.revision, timer.armed, now) {
+            Rings::Landed => {}
+            Rings::Gone => return Ok(()),
+            Rings::NotYet => return Err(Failed::NotYet),
+        }
+        if now < timer.due && there.is_some_and(|header| header.due().is_some()) {
             arm(&self.process, Timer { armed: now, ..timer.clone() }).await?;
             return Ok(());
         }
