@@ -366,8 +366,7 @@ impl Call {
                     let standing = (peek.header.revision, peek.inbox_empty);
                     if before.replace(standing) == Some(standing) {
                         // What its fault keeps back waits for another build, or for the fault's own timer.
-                        let kept_back = peek.header.fault.is_some() && peek.header.outbox.is_empty();
-                        return if kept_back { Ok(false) } else { Err(HandlerError::Unfinished(vec![instance])) };
+                        return if wakeups::kept_back(&peek.header, now) { Ok(false) } else { Err(HandlerError::Unfinished(vec![instance])) };
                     }
                     let Done { unfinished, stuck } = self.drive_here(std::slice::from_ref(&instance)).await?;
                     let left = !unfinished.is_empty();

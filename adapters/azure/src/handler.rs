@@ -15,7 +15,7 @@ use durable::ids::Incarnation;
 use durable::ports::{Clock, StoreError};
 use durable::{App, Engine, InstanceId};
 use durable_host::work::{self, BadWork, Look, Timer};
-use durable_host::{SystemClock, Verdict, verdict};
+use durable_host::{SystemClock, Verdict, verdict, wakeups};
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
@@ -216,7 +216,7 @@ impl Handler {
 
     /// A drive changed nothing, and something is left to do.
     async fn no_progress(&self, look: &Look, seen: &Peeked, again: bool) -> Result<(), HandlerError> {
-        if seen.header.fault.is_some() && seen.header.outbox.is_empty() {
+        if wakeups::kept_back(&seen.header, SystemClock.now()) {
             // Its alarm, or another build, has it tried again.
             return Ok(());
         }

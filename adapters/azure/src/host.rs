@@ -175,15 +175,27 @@ async fn start(app: Arc<App>, settings: &Settings, storage: &Storage, places: Pl
 
 /// The first process of a build has the instances tried that bear a fault of another one.
 async fn announce_build(store: TableStore, queue: Arc<dyn Post>, build: String) {
-    let announced = match store.claim_build(&build).await {
-        Ok(true) => queue.put(Work::Faulted { after: None }.into(), Duration::ZERO).await.map(drop),
-        Ok(false) => Ok(()),
-        Err(trouble) => Err(trouble),
-    };
-    if let Err(trouble) = announced {
-        tracing::warn!("instances with a fault of another build wait for their next try: {trouble}");
+    if until_done("to note this build", || store.claim_build(&build)).await {
+        until_done("to have instances with a fault of another build tried", || queue.put(Work::Faulted { after: None }.into(), Duration::ZERO)).await;
     }
 }
+
+/// Asks again, ever later, until the account answers.
+async fn until_done<T, F: Future<Output = Result<T, StoreError>>>(what: &str, ask: impl Fn() -> F) -> T {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match ask().await {
+            Ok(done) => return done,
+            Err(trouble) => tracing::warn!("{what}: {trouble}; this is tried again in {pause:?}"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Before what failed is tried again, the first time and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// An instance that has done nothing for so long does not stay in memory.
 const IDLE: Duration = Duration::from_secs(30);

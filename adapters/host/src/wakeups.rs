@@ -72,6 +72,13 @@ pub fn check(found: Verdict, covers: Timestamp, now: Timestamp, limit: Timestamp
     }
 }
 
+/// True if an instance that was driven without any progress may be left to its fault: messages wait for another build, and the alarm of its next
+/// try is still to ring, or there is to be none. One whose alarm has rung has nothing behind it but whoever looks now.
+#[must_use]
+pub fn kept_back(header: &Header, now: Timestamp) -> bool {
+    header.fault.is_some() && header.outbox.is_empty() && header.due().is_none_or(|at| at > now)
+}
+
 /// A commit that has not landed so long after its alarm was armed never will: no invocation lives longer.
 const LONGEST_INVOCATION: Duration = Duration::from_secs(15 * 60);
 
@@ -100,7 +107,7 @@ pub fn rings(there: Option<&Header>, life: Incarnation, revision: u64, armed: Ti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use durable::header::{Claim, RuntimeStatus};
+    use durable::header::{Claim, Fault, FaultKind, RuntimeStatus};
     use durable::ids::CommitId;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
@@ -140,6 +147,18 @@ mod tests {
         ended.open_activities = 0;
         assert_eq!(told(&ended, false, None, true, NOW), Asked { drive: false, check: None });
         assert_eq!(told(&claimed(NOW), false, None, true, NOW), Asked { drive: true, check: None });
+    }
+
+    #[test]
+    fn a_fault_keeps_its_instance_back_until_its_alarm_has_rung() {
+        let faulted = |next_try| {
+            let mut header = claimed(NOW);
+            let (kind, build, message) = (FaultKind::Panic, "b".to_owned(), String::new());
+            header.fault = Some(Fault { kind, build, version: None, at_event: None, expected: None, asked: None, message, tries: 1, at: NOW, next_try });
+            header
+        };
+        assert!(kept_back(&faulted(Some(NOW.after(S))), NOW) && kept_back(&faulted(None), NOW));
+        assert!(!kept_back(&faulted(Some(NOW)), NOW) && !kept_back(&claimed(NOW), NOW));
     }
 
     #[test]

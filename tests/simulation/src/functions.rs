@@ -81,8 +81,12 @@ impl Functions {
         let handler = Rc::new(Handler::new(process.clone(), engine.clone(), self.limits.clone()));
         let build = Some(process.build.app.build_id().to_owned());
         if std::mem::replace(&mut self.latest, build.clone()) != build {
-            let announce = caller.put(Letter { ask: Ask::Faulted(None), again: false }, Duration::ZERO);
-            around.spawn(process.number, async move { drop(announce.await) });
+            let world = around.world.clone();
+            around.spawn(process.number, async move {
+                while caller.put(Letter { ask: Ask::Faulted(None), again: false }, Duration::ZERO).await.is_err() {
+                    world.sleep(Duration::from_secs(10)).await;
+                }
+            });
         }
         self.processes.insert(process.number, Running { process, engine, handler });
     }

@@ -11,7 +11,7 @@ use durable::message::Outcome;
 use durable::ports::{Delivered, Store, StoreError};
 use durable::{Engine, Failure, InstanceId};
 use durable_host::work::{self, Attempt, BadWork, Look, Timer};
-use durable_host::{Peeked, Verdict, verdict, wanted};
+use durable_host::{Peeked, Verdict, verdict, wakeups, wanted};
 use futures_util::future::{Either, join_all, select};
 
 use crate::call::{POST, Service};
@@ -215,7 +215,7 @@ impl Handler {
     }
 
     async fn no_progress(&self, look: &Look, seen: &Peeked, again: bool) -> Result<(), Undone> {
-        if seen.header.fault.is_some() && seen.header.outbox.is_empty() {
+        if wakeups::kept_back(&seen.header, self.process.now()) {
             return Ok(());
         }
         if look.hop >= HOPS {

@@ -209,7 +209,7 @@ impl Called {
             let standing = Some((peek.header.revision, peek.inbox_empty));
             if verdict(&peek, now) == Verdict::Drive && std::mem::replace(&mut before, standing) == standing {
                 // A drive changed nothing. What bears a fault has its alarm, or another build; all else is tried again later.
-                return if peek.header.fault.is_some() && peek.header.outbox.is_empty() { Ok(()) } else { Err(Failed::Unfinished) };
+                return if wakeups::kept_back(&peek.header, now) { Ok(()) } else { Err(Failed::Unfinished) };
             }
             match wakeups::check(verdict(&peek, now), covers, now, self.limit) {
                 Step::End => return Ok(()),
