@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use durable::event_url::EventUrls;
+use durable::ports::StoreError;
 use durable::{App, Engine, EngineConfig, Ports, Shard};
 use durable_host::turns::{self, STACK};
 use durable_host::{SystemClock, SystemEntropy, Watchdog, build_of_this_program, rest_every};
