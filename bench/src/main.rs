@@ -26,6 +26,10 @@ use figures::Report;
 use lifecycle::Story;
 use limits::Limits;
 
+/// As in the template's program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Whatever went wrong: a benchmark ends with it.
 pub(crate) type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -150,8 +154,9 @@ async fn measure(args: &Args) -> Result<(), Failed> {
         }
     }
     if args.wants(Section::Sleepers) {
+        let mut fewer = None;
         for count in &args.sleepers {
-            for row in sleepers::asleep(folder, args.scaled(*count)).await? {
+            for row in sleepers::asleep(folder, args.scaled(*count), &mut fewer).await? {
                 report.row(&row)?;
             }
         }

@@ -15,8 +15,12 @@ const WOKEN: u64 = 100;
 /// How long nothing is asked while processor time is counted.
 const ASLEEP: Duration = Duration::from_secs(3);
 
-/// So many lifecycles that wait for their event.
-pub(crate) async fn asleep(folder: &Path, count: u64) -> Result<Vec<Row>, Failed> {
+/// So many sleepers, and the bytes that their server has in memory.
+pub(crate) type Asleep = (u64, u64);
+
+/// So many lifecycles that wait for their event. What one more of them costs is told beside a run with `fewer`: caches and the allocator's reserves
+/// are there whatever their number.
+pub(crate) async fn asleep(folder: &Path, count: u64, fewer: &mut Option<Asleep>) -> Result<Vec<Row>, Failed> {
     let folder = tempfile::tempdir_in(folder)?;
     let server = Served::on(folder.path()).await?;
     let mut control = server.control().await?;
@@ -31,6 +35,8 @@ pub(crate) async fn asleep(folder: &Path, count: u64) -> Result<Vec<Row>, Failed
     tokio::time::sleep(2 * IDLE + Duration::from_secs(1)).await;
     let (memory, most) = server.memory();
     let each = |bytes: u64| bytes as f64 / count as f64;
+    let one_more = fewer.replace((count, memory)).filter(|(fewer, _)| *fewer < count);
+    let one_more = one_more.map(|(fewer, less)| memory.saturating_sub(less) as f64 / (count - fewer) as f64);
     let fell_asleep = Row::new("fall asleep", count)
         .rate(count, took)
         .cpu(count, cpu, cpu)
@@ -40,6 +46,10 @@ pub(crate) async fn asleep(folder: &Path, count: u64) -> Result<Vec<Row>, Failed
         .value("memory_bytes_each", each(memory.saturating_sub(at_rest)))
         .value("MB_in_all", memory as f64 / 1e6)
         .value("MB_at_most", most as f64 / 1e6);
+    let fell_asleep = match one_more {
+        Some(bytes) => fell_asleep.value("memory_bytes_of_one_more", bytes),
+        None => fell_asleep,
+    };
 
     let cpu = server.cpu();
     tokio::time::sleep(ASLEEP).await;
@@ -48,7 +58,11 @@ pub(crate) async fn asleep(folder: &Path, count: u64) -> Result<Vec<Row>, Failed
     let (begun, cpu) = (Instant::now(), server.cpu());
     let times = control.wake("sleeper", woken, count / woken, 1).await?;
     let wake = Row::new("wake one among so many", count).rate(woken, begun.elapsed()).cpu(woken, server.cpu() - cpu, server.cpu() - cpu).latency(times);
-    let wake = wake.value("percent_of_a_core_asleep", idle);
+    // What was freed while nothing ran is given back when something runs again.
+    Served::settled(folder.path()).await?;
+    tokio::time::sleep(2 * IDLE).await;
+    let memory = server.memory().0.saturating_sub(at_rest);
+    let wake = wake.value("percent_of_a_core_asleep", idle).value("memory_bytes_each", each(memory));
     server.stop().await?;
 
     let begun = Instant::now();

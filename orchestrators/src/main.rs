@@ -17,6 +17,11 @@ use std::process::ExitCode;
 #[cfg(not(any(feature = "local", feature = "aws", feature = "azure")))]
 compile_error!("choose at least one host: the feature `local`, `aws` or `azure`");
 
+/// A sixth less processor time than the system's under load. In the cloud, where each process serves few at a time, a smaller program starts sooner.
+#[cfg(feature = "local")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     #[cfg(feature = "aws")]
     if durable_aws::is_here() {

@@ -7,9 +7,11 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use durable::InstanceId;
 use durable::header::Delivery;
+use durable::machine::end_of_child;
 use durable::ports::{Commit, CommitOutcome, Committed};
 use rusqlite::params;
 
+use super::create::Started;
 use super::db::Db;
 use super::error::Res;
 use super::read::{self, Kind, RowState};
@@ -144,9 +146,14 @@ impl Db {
                 Delivery::Message { to, incarnation, message } => self.hand_over(to, *incarnation, message)?,
                 Delivery::Start { instance, header, input, if_refused } => {
                     // An instance never replaces itself in its own last commit.
-                    let started = if instance == from { false } else { self.start(instance, header, input)? };
-                    if let (false, Some(message)) = (started, if_refused) {
-                        self.hand_over(from, None, message)?;
+                    let started = if instance == from { Started::No } else { self.start(instance, header, input)? };
+                    let told = match started {
+                        Started::Yes => None,
+                        Started::Before => self.load(instance)?.and_then(|there| end_of_child(instance, &there.header, there.output.as_ref())),
+                        Started::No => if_refused.clone(),
+                    };
+                    if let Some(message) = told {
+                        self.hand_over(from, None, &message)?;
                     }
                 }
             }

@@ -26,6 +26,16 @@ struct NewRow<'a> {
     history: Appended,
 }
 
+/// What came of the start of a sub-orchestration.
+pub(super) enum Started {
+    /// It is new.
+    Yes,
+    /// It has been started before; it may have ended.
+    Before,
+    /// Another instance keeps the id.
+    No,
+}
+
 impl Db {
     /// Stores a new instance, if the policy lets it have the id.
     pub fn create(&mut self, create: &Create) -> Res<Created> {
@@ -68,21 +78,21 @@ impl Db {
         })
     }
 
-    /// Starts a sub-orchestration. False if another instance keeps the id.
-    pub fn start(&mut self, id: &InstanceId, header: &Header, input: &Payload) -> Res<bool> {
+    /// Starts a sub-orchestration.
+    pub fn start(&mut self, id: &InstanceId, header: &Header, input: &Payload) -> Res<Started> {
         let row = || NewRow { id, header, input, output: None, custom_status: None, history: Appended { sealed: 0, tail: Bytes::new(), chunks: Vec::new() } };
         if self.insert(row())?.is_some() {
-            return Ok(true);
+            return Ok(Started::Yes);
         }
         let Some(old) = self.find(id)? else { return Err(Trouble::damaged("an id is in use by no instance")) };
         if old.header.incarnation == header.incarnation {
-            return Ok(true);
+            return Ok(Started::Before);
         }
         if !may_replace(&old, header, ReusePolicy::ReplaceEnded) {
-            return Ok(false);
+            return Ok(Started::No);
         }
         self.remove(id, &old)?;
-        Ok(self.insert(row())?.is_some())
+        Ok(if self.insert(row())?.is_some() { Started::Yes } else { Started::No })
     }
 
     fn exists(&self, id: &InstanceId) -> Res<Created> {

@@ -72,7 +72,7 @@ impl Db {
     fn has_had(&self, n: i64, sender: Option<&Sender>) -> Res<bool> {
         let Some(sender) = sender else { return Ok(false) };
         let mut select = self.conn.prepare_cached("SELECT number FROM senders WHERE instance = ?1 AND sender = ?2 AND incarnation = ?3")?;
-        let highest: Option<i64> = select.query_row(params![n, sender.instance.as_str(), sender.incarnation.0], |row| row.get(0)).optional()?;
+        let highest: Option<i64> = select.query_row(params![n, sender.instance.as_str(), sender.life.0], |row| row.get(0)).optional()?;
         Ok(highest.is_some_and(|highest| read::signed(sender.number) <= highest))
     }
 
@@ -99,7 +99,7 @@ impl Db {
     pub fn note_sender(&self, n: i64, sender: &Sender) -> Res<()> {
         let sql = "INSERT INTO senders (instance, sender, incarnation, number) VALUES (?1, ?2, ?3, ?4)
                    ON CONFLICT DO UPDATE SET number = max(number, excluded.number)";
-        self.conn.prepare_cached(sql)?.execute(params![n, sender.instance.as_str(), sender.incarnation.0, read::signed(sender.number)])?;
+        self.conn.prepare_cached(sql)?.execute(params![n, sender.instance.as_str(), sender.life.0, read::signed(sender.number)])?;
         Ok(())
     }
 

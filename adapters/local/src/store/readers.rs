@@ -4,16 +4,15 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use durable::ports::{PortFuture, StoreResult};
 use futures_channel::oneshot;
 use rusqlite::Connection;
 
 use super::error::{OpenError, Res, Trouble, closed};
-use super::schema;
+use super::schema::{self, IDLE};
 
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -28,13 +27,12 @@ impl Readers {
     /// Starts so many threads, at least one.
     pub fn start(folder: &Path, count: usize) -> Result<(Self, Vec<JoinHandle<()>>), OpenError> {
         let count = count.max(1);
-        let (jobs, queue) = mpsc::channel::<Option<Job>>();
-        let queue = Arc::new(Mutex::new(queue));
+        let (jobs, queue) = crossbeam_channel::unbounded::<Option<Job>>();
         // All connections first: a thread that was started could not be called back.
         let connections = (0..count).map(|_| schema::open_reader(folder)).collect::<Result<Vec<_>, _>>()?;
         let mut threads = Vec::with_capacity(count);
         for conn in connections {
-            let queue = Arc::clone(&queue);
+            let queue = queue.clone();
             let name = format!("durable-read-{}", threads.len());
             let thread = std::thread::Builder::new().name(name).spawn(move || run(&conn, &queue));
             threads.push(thread.map_err(|e: io::Error| OpenError::io(folder, &e))?);
@@ -63,15 +61,20 @@ impl Readers {
     }
 }
 
-fn run(conn: &Connection, queue: &Mutex<Receiver<Option<Job>>>) {
-    loop {
-        // One thread waits at the queue, the others at the lock; nobody turns in circles.
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        match next {
-            Ok(Some(job)) => job(conn),
-            Ok(None) | Err(_) => return,
-        }
+fn run(conn: &Connection, queue: &Receiver<Option<Job>>) {
+    while let Some(job) = next(conn, queue) {
+        job(conn);
     }
+}
+
+/// Waits for a job. Nobody asks for long: what this connection keeps in memory is let go.
+fn next(conn: &Connection, queue: &Receiver<Option<Job>>) -> Option<Job> {
+    match queue.recv_timeout(IDLE) {
+        Ok(next) => return next,
+        Err(RecvTimeoutError::Disconnected) => return None,
+        Err(RecvTimeoutError::Timeout) => schema::shrink(conn),
+    }
+    queue.recv().ok().flatten()
 }
 
 fn in_transaction<T>(conn: &Connection, question: impl FnOnce(&Connection) -> Res<T>) -> Res<T> {

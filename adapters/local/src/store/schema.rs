@@ -36,6 +36,9 @@ const CHECK_BYTES: u64 = 4 * 1024 * 1024;
 /// How long a commit waits for another program that has the file open for writing.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
 
+/// Once nothing has been asked of a connection for so long, it does what is left for quiet times.
+pub(super) const IDLE: Duration = Duration::from_secs(1);
+
 const TABLES: &str = "
 -- One row. Written once per transaction.
 CREATE TABLE meta (
@@ -152,6 +155,13 @@ pub(super) fn open_writer(folder: &Path, max_bytes: Option<u64>) -> Result<Conne
         sync_names(folder);
     }
     Ok(conn)
+}
+
+/// Lets go of the pages that a connection keeps in memory: the system has them too, and what sleeps should cost nothing.
+pub(super) fn shrink(conn: &Connection) {
+    if let Err(e) = conn.execute_batch("PRAGMA shrink_memory") {
+        tracing::debug!(error = %e, "pages stay in memory");
+    }
 }
 
 /// Opens the database for reading what has been committed.

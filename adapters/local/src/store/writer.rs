@@ -18,16 +18,13 @@ use futures_channel::oneshot;
 use super::db::Db;
 use super::error::{Res, Trouble, closed};
 use super::hwm::HighWater;
-use super::schema;
+use super::schema::{self, IDLE};
 
 /// Requests that one transaction takes at most.
 const GROUP_REQUESTS: usize = 512;
 
 /// Bytes that one transaction takes at most (one larger request is taken alone).
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
-
-/// Once nothing has been asked for so long, the log is moved into the database and emptied.
-const IDLE: Duration = Duration::from_secs(1);
 
 /// The log should not stay larger, whatever the load.
 const LOG_BYTES: u64 = 64 * 1024 * 1024;
@@ -175,7 +172,7 @@ impl Writer {
         self.checkpoint();
     }
 
-    /// Waits for a request. Does what is left to do in the meantime: sweeps, and empties the log.
+    /// Waits for a request. Does what is left to do in the meantime: sweeps, empties the log, and lets go of what is kept in memory.
     fn next(&mut self) -> Option<Request> {
         while self.db.leftovers > 0 && self.may_sweep {
             match self.requests.try_recv() {
@@ -188,7 +185,10 @@ impl Writer {
             match self.requests.recv_timeout(IDLE) {
                 Ok(request) => return Some(request),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => self.checkpoint(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.checkpoint();
+                    schema::shrink(&self.db.conn);
+                }
             }
         }
         self.requests.recv().ok()

@@ -158,7 +158,7 @@ fn a_sender_is_heard_once_for_each_number() {
     let create = create_of("a");
     let header = create.header.clone();
     let token = fixture.create(create).token;
-    let sender = |number| Some(Sender { instance: id("sender"), incarnation: Incarnation([3; 8]), number });
+    let sender = |number| Some(Sender { instance: id("sender"), life: Incarnation([3; 8]), number });
     let deliver = |number| wait(fixture.store.deliver(&id("a"), None, message(sender(number)))).unwrap();
     assert_eq!(deliver(2), Delivered::Delivered);
     assert_eq!(deliver(2), Delivered::Duplicate);
@@ -258,7 +258,7 @@ fn a_purge_leaves_no_row_in_any_table() {
     let header = create.header.clone();
     let token = fixture.create(create).token;
     assert_eq!(wait(fixture.store.purge_begin(&id("a"))).unwrap(), Purge::NotFinished);
-    let sender = Sender { instance: id("s"), incarnation: Incarnation([3; 8]), number: 1 };
+    let sender = Sender { instance: id("s"), life: Incarnation([3; 8]), number: 1 };
     wait(fixture.store.deliver(&id("a"), None, message(Some(sender)))).unwrap();
     let mut commit = last("a", &header, &token);
     commit.append = vec![event(10_000); 3];
