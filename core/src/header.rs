@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::history::ParentRef;
 use crate::ids::{CommitId, EffectId, Incarnation, InstanceId, MessageId};
 use crate::limits;
-use crate::message::Message;
+use crate::message::{Message, MessageBody, Sender};
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
@@ -167,7 +167,8 @@ pub enum FaultKind {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(flat)]
 pub enum Delivery {
-    /// Start a sub-orchestration. An instance that exists with this incarnation counts as started.
+    /// Start a sub-orchestration. An instance that exists with this incarnation counts as started; if it has ended, the sender is told so again
+    /// ([`crate::machine::end_of_child`]).
     #[n(0)]
     Start {
         /// Its id.
@@ -289,6 +290,11 @@ pub struct Header {
     /// When the alarm that `alarm` names fires.
     #[n(24)]
     pub alarm_at: Option<Timestamp>,
+    /// Set if a rewind asked for this sub-orchestration once more, or for one above it: names the commit that asked. Its life may have been lived
+    /// before, so what it tells its parent and its children is numbered apart from what it told them then.
+    #[n(25)]
+    #[cbor(default)]
+    pub asked_again: Option<CommitId>,
 }
 
 /// An activity that was asked for by an execution that has ended since.
@@ -347,7 +353,19 @@ impl Header {
             replay_policy: crate::history::REPLAY_POLICY,
             orphans: Vec::new(),
             alarm_at: None,
+            asked_again: None,
         }
+    }
+
+    /// Gives the next message to another instance its number, so that it is taken once. In a life that is lived once more the events that it
+    /// sends are those that it sent, for they are effects with the same ids; what parents and children tell each other is new.
+    pub(crate) fn next_sender(&mut self, instance: &InstanceId, body: &MessageBody) -> Sender {
+        self.sent += 1;
+        let mut life = self.incarnation;
+        if let Some(CommitId(asked)) = self.asked_again.filter(|_| !matches!(body, MessageBody::EventRaised { .. })) {
+            life.0.iter_mut().zip(asked).for_each(|(byte, other)| *byte ^= other);
+        }
+        Sender { instance: instance.clone(), life, number: self.sent }
     }
 
     /// When this instance must be looked at by the clock: the earliest timer, retry or new try of a fault.
@@ -361,15 +379,12 @@ impl Header {
         }
     }
 
-    /// True if something is left to do now, whatever the inbox holds: not begun, activities to run, messages to hand on.
+    /// True if something is left to do now, whatever the inbox holds: not begun, activities to run, messages to hand on. While a fault stands only
+    /// the last can be done.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        if !self.outbox.is_empty() || !self.orphans.is_empty() {
-            return true;
-        }
-        !self.status.is_terminal()
-            && self.fault.is_none()
-            && (self.open_activities > 0 || matches!(self.status, RuntimeStatus::Pending | RuntimeStatus::ContinuedAsNew))
+        let begins_or_runs = self.open_activities > 0 || matches!(self.status, RuntimeStatus::Pending | RuntimeStatus::ContinuedAsNew);
+        !self.outbox.is_empty() || (self.fault.is_none() && (!self.orphans.is_empty() || (!self.status.is_terminal() && begins_or_runs)))
     }
 
     /// True if a message with this id has been taken lately.

@@ -37,6 +37,10 @@ pub const HISTORY_WARNING: u64 = 10;
 /// How long a request waits for the turn that takes its message, before the message is stored plainly and acknowledged.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long a request for a rewind waits: nothing is stored of it before it is done, and failed sub-orchestrations are rewound one after the other
+/// before.
+pub const REWOUND_WITHIN: Duration = Duration::from_secs(20);
+
 /// A turn that runs longer is abandoned with its thread, and recorded as a fault.
 pub const TURN_HARD_LIMIT: Duration = Duration::from_secs(10);
 

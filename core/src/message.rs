@@ -15,10 +15,10 @@ pub struct Sender {
     /// The sending instance.
     #[n(0)]
     pub instance: InstanceId,
-    /// Its life.
+    /// Tells its lives apart: its incarnation, or what stands for it in one that was begun once more ([`crate::header::Header::asked_again`]).
     #[n(1)]
-    pub incarnation: Incarnation,
-    /// Grows with every message from this sender; the receiver's store keeps the highest one consumed.
+    pub life: Incarnation,
+    /// Grows with every message from this sender and life; the receiver's store keeps the highest one consumed.
     #[n(2)]
     pub number: u64,
 }

@@ -300,6 +300,67 @@ fn a_rewound_instance_asks_again_for_what_failed_and_keeps_what_did_not() {
     }
 }
 
+/// Two branches, of which the first may fail, and may ask for a compensation then: from there on the calls of the other have other numbers.
+#[orchestrator]
+async fn branches(ctx: Context, compensates: bool) -> Result<u64, Error> {
+    let one = async {
+        let x = ctx.activity(a, 1).await;
+        if x.is_err() && compensates {
+            ctx.activity(b, 9).await?;
+        }
+        x
+    };
+    let other = async {
+        let y = ctx.activity(b, 2).await?;
+        let more: u64 = ctx.event(EventName::new("more")).await?;
+        ctx.activity(b, y + more).await
+    };
+    let (x, y) = durable::join(one, other).await;
+    Ok(x? + y?)
+}
+
+/// Calls that a rewind asks for, after a run of `branches` in which the first failed and the other went on to its end.
+fn asked_again(bench: &mut Bench) -> Vec<String> {
+    bench.raise("more", json!(5));
+    bench.complete(json!(100));
+    assert_eq!(bench.status(), RuntimeStatus::Failed);
+    bench.rewind("again").unwrap();
+    bench.forget();
+    assert_eq!(bench.status(), RuntimeStatus::Running);
+    let called = |task: &durable::header::ActivityTask| format!("{} {}", task.name, bench.app.decode::<u64>(&task.input).unwrap());
+    bench.tasks.iter().map(called).collect()
+}
+
+#[test]
+fn what_the_branch_beside_the_failed_one_asked_for_since_stays() {
+    let mut bench = Bench::started(checked().orchestrator(branches).build().unwrap(), "branches", json!(false));
+    bench.fail("Net");
+    bench.complete(json!(20));
+    assert_eq!(asked_again(&mut bench), ["a 1"]);
+    bench.complete(json!(7));
+    assert_eq!((bench.status(), bench.output()), (RuntimeStatus::Completed, json!(107)));
+}
+
+#[test]
+fn where_an_undone_compensation_had_changed_the_numbers_of_calls_code_goes_on_from_there_with_what_came_in_since() {
+    let mut bench = Bench::started(checked().orchestrator(branches).build().unwrap(), "branches", json!(true));
+    bench.fail("Net");
+    bench.complete(json!(20));
+    bench.complete(json!(0));
+    assert_eq!(asked_again(&mut bench), ["a 1", "b 25"]);
+    bench.complete(json!(7));
+    bench.forget();
+    bench.complete(json!(100));
+    assert_eq!((bench.status(), bench.output()), (RuntimeStatus::Completed, json!(107)));
+    let undone = bench.events().iter().find_map(|event| match event {
+        Event::ExecutionRewound { masked, .. } => Some(masked.clone()),
+        _ => None,
+    });
+    let undone = undone.unwrap();
+    let raised = (0..).zip(bench.events()).filter(|(place, event)| matches!(event, Event::EventRaised { .. }) && !undone.contains(place));
+    assert_eq!(raised.count(), 1, "the event counts once");
+}
+
 #[orchestrator]
 async fn with_child(ctx: Context) -> Result<u64, Error> {
     ctx.sub_orchestration(before::flow, ()).await

@@ -88,7 +88,7 @@ pub fn sent_by(instance: &str, incarnation: u64, number: u64) -> Message {
     bytes[1..8].copy_from_slice(&name.to_be_bytes()[1..]);
     bytes[8..12].copy_from_slice(&(incarnation as u32).to_be_bytes());
     bytes[12..].copy_from_slice(&(number as u32).to_be_bytes());
-    let sender = Sender { instance: id(instance), incarnation: life(incarnation), number };
+    let sender = Sender { instance: id(instance), life: life(incarnation), number };
     Message { id: MessageId(bytes), sender: Some(sender), ..raised(0) }
 }
 

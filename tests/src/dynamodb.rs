@@ -1,6 +1,6 @@
-//! A real DynamoDB beside the tests: Amazon's DynamoDB Local, one for each test process, on the loopback interface only.
+//! A real DynamoDB beside the tests: Amazon's DynamoDB Local, usually one for each test process, on the loopback interface only.
 //!
-//! It is started when first asked for, and ends with the process: it reads its standard input, which closes then, however the process dies.
+//! It is started when first asked for, and ends with what started it: it reads its standard input, which closes then, however the process dies.
 //! Needs Java and npm; where they are missing, a test fails and says what to install.
 
 use std::io::{BufRead, BufReader};
@@ -23,23 +23,33 @@ use crate::tools::{installed, npm_ci, run, target};
 const MISSING: &str = "install a Java development kit 17 or later, Node.js and npm (for example `apt-get install default-jdk-headless nodejs npm`), \
                        or let `bash tests/run` do it";
 
-/// The DynamoDB of this test process.
+/// A DynamoDB.
 #[derive(Debug)]
 pub struct Local {
     address: String,
     runtime: Runtime,
-    /// Its standard input is open as long as this process lives.
-    _server: Child,
+    /// Its standard input is open as long as this lives.
+    server: Child,
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        drop(self.server.stdin.take());
+        // It has nothing left to do, and leaves.
+        let _ = self.server.wait();
+    }
 }
 
 impl Local {
-    /// Starts it, if that has not been done.
+    /// The one of this test process, which is started now if that has not been done.
     pub fn get() -> &'static Self {
         static LOCAL: OnceLock<Local> = OnceLock::new();
         LOCAL.get_or_init(Self::start)
     }
 
-    fn start() -> Self {
+    /// Starts another one. For those who make so many tables that one would slow down: it keeps the streams of those that are deleted.
+    #[must_use]
+    pub fn start() -> Self {
         let folder = install();
         let library = folder.join("library");
         let mut server = Command::new("java")
@@ -56,7 +66,7 @@ impl Local {
         let port = said.lines().map_while(Result::ok).find_map(|line| line.strip_prefix("listening on ")?.parse::<u16>().ok());
         let port = port.unwrap_or_else(|| panic!("DynamoDB Local did not start: its messages stand above"));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        Self { address: format!("127.0.0.1:{port}"), runtime, _server: server }
+        Self { address: format!("127.0.0.1:{port}"), runtime, server }
     }
 
     /// Where it listens.

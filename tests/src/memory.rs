@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use durable::header::{Delivery, Header};
 use durable::history::EventBytes;
-use durable::ids::{Incarnation, MessageId};
+use durable::ids::{CommitId, Incarnation, MessageId};
+use durable::machine::end_of_child;
 use durable::message::{Message, Sender};
 use durable::ports::{
     Commit, CommitOutcome, Committed, Create, Created, Delivered, Known, ListQuery, Loaded, Page, PageToken, PortFuture, Purge, ReusePolicy, StatusRecord,
@@ -58,6 +59,8 @@ struct Seen {
     instance: InstanceId,
     incarnation: Incarnation,
     revision: u64,
+    /// Tells a life that was started once more, after it had been replaced, from the one that was read.
+    commit_id: CommitId,
 }
 
 impl MemoryStore {
@@ -95,17 +98,19 @@ impl MemoryStore {
     }
 
     fn token(&self, instance: &InstanceId, header: &Header) -> Token {
-        let seen = Seen { store: self.number, instance: instance.clone(), incarnation: header.incarnation, revision: header.revision };
+        let (incarnation, revision, commit_id) = (header.incarnation, header.revision, header.commit_id);
+        let seen = Seen { store: self.number, instance: instance.clone(), incarnation, revision, commit_id };
         Token(Some(Arc::new(seen) as Arc<dyn Any + Send + Sync>))
     }
 
-    fn check_token(&self, commit: &Commit) {
-        let Some(any) = &commit.token.0 else { return };
-        let seen = any.downcast_ref::<Seen>().expect("the token of a commit is one that this kind of store gave");
+    /// What a commit builds on, as its token says.
+    fn check_token(&self, commit: &Commit) -> Option<CommitId> {
+        let seen = commit.token.0.as_ref()?.downcast_ref::<Seen>().expect("the token of a commit is one that this kind of store gave");
         assert_eq!(seen.store, self.number, "the token of a commit comes from the same store");
         assert_eq!(seen.instance, commit.instance, "the token of a commit comes from the same instance");
         assert_eq!(seen.incarnation, commit.header.incarnation, "the token of a commit comes from the same life");
         assert_eq!(seen.revision, commit.base, "the token of a commit comes from the load or commit that it builds on");
+        Some(seen.commit_id)
     }
 
     fn loaded(&self, instance: &InstanceId, row: &Row, known: Option<Known>) -> Loaded {
@@ -154,14 +159,15 @@ impl MemoryStore {
     }
 
     fn commit_now(&self, state: &mut State, commit: Commit) -> CommitOutcome {
-        self.check_token(&commit);
+        let builds_on = self.check_token(&commit);
         self.check_deliveries(&commit.deliveries);
         assert_eq!(commit.header.revision, commit.base + 1, "a commit's header bears the revision after the one it builds on");
         assert!(commit.input.is_none() || commit.reset, "a new input comes only with a reset");
         assert!(commit.output.is_none() || commit.header.status.is_terminal(), "an output comes only with a terminal status");
         let Some(row) = state.rows.get_mut(&commit.instance) else { return CommitOutcome::Lost(None) };
         let stored = row.header();
-        if stored.incarnation != commit.header.incarnation || stored.revision != commit.base {
+        let same = stored.incarnation == commit.header.incarnation && stored.revision == commit.base;
+        if !same || builds_on.is_some_and(|id| id != stored.commit_id) {
             return CommitOutcome::Lost(Some(Box::new(self.loaded(&commit.instance, row, None))));
         }
         assert_eq!(commit.reset, stored.execution != commit.header.execution, "history begins afresh exactly when the execution changes");
@@ -237,11 +243,17 @@ impl State {
             match delivery {
                 Delivery::Message { to, incarnation, message } => self.drop_in(&to, incarnation, &message),
                 Delivery::Start { instance, header, input, if_refused } => {
-                    let free = match self.rows.get(&instance).map(Row::header) {
+                    let there = self.rows.get(&instance).map(|row| (row.header(), row.output.clone()));
+                    let free = match there {
                         None => true,
-                        Some(there) if there.incarnation == header.incarnation => continue,
+                        Some((there, output)) if there.incarnation == header.incarnation => {
+                            if let Some(ended) = end_of_child(&instance, &there, output.as_ref()) {
+                                self.drop_in(from, None, &ended);
+                            }
+                            continue;
+                        }
                         // An instance never replaces itself in its own last commit: that would undo the commit.
-                        Some(there) => instance != *from && there.status.is_terminal() && there.outbox.is_empty(),
+                        Some((there, _)) => instance != *from && there.status.is_terminal() && there.outbox.is_empty(),
                     };
                     if free {
                         let row = self.new_row(&header, input);
@@ -315,14 +327,10 @@ impl Row {
     /// True if this or a higher number of the sender has been taken or stands in the inbox.
     fn has_number(&self, sender: Option<&Sender>) -> bool {
         let Some(sender) = sender else { return false };
-        let key = (sender.instance.clone(), sender.incarnation);
+        let key = (sender.instance.clone(), sender.life);
         let consumed = self.senders.get(&key).is_some_and(|highest| sender.number <= *highest);
         consumed
-            || self
-                .inbox
-                .iter()
-                .filter_map(|m| m.sender.as_ref())
-                .any(|s| s.instance == sender.instance && s.incarnation == sender.incarnation && sender.number <= s.number)
+            || self.inbox.iter().filter_map(|m| m.sender.as_ref()).any(|s| s.instance == sender.instance && s.life == sender.life && sender.number <= s.number)
     }
 
     fn has_key(&self, message: &Message) -> bool {
@@ -340,7 +348,7 @@ impl Row {
 
     fn remember_sender(&mut self, message: &Message) {
         if let Some(sender) = &message.sender {
-            let highest = self.senders.entry((sender.instance.clone(), sender.incarnation)).or_default();
+            let highest = self.senders.entry((sender.instance.clone(), sender.life)).or_default();
             *highest = sender.number.max(*highest);
         }
     }

@@ -7,7 +7,7 @@ mod single_faults;
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use durable::ports::{Clock, StatusRecord, Store};
@@ -32,13 +32,17 @@ const NETS: [(&str, &str); 4] = [("DURABLE_ATTEMPT_SECONDS", "3"), ("DURABLE_GRA
 /// Any step of a story is done within this: the client's own patience included, and a machine that does much else.
 const BOUND: Duration = Duration::from_secs(60);
 
+/// So many runs are told on one server.
+const SERVED_BY_ONE: u32 = 100;
+
 /// One function on a table of its own.
 struct AwsRig {
     cloud: Cloud,
-    _table: Table,
     store: DynamoStore,
     folder: tempfile::TempDir,
     proxies: [Proxy; 3],
+    /// Last, for the others run on it.
+    local: Arc<Local>,
 }
 
 /// The function, copied once for all runs: a build beside them may replace the original.
@@ -53,15 +57,13 @@ fn program() -> &'static PathBuf {
     })
 }
 
-/// A table, as long as it is needed.
-struct Table(String);
-
-impl Drop for Table {
-    fn drop(&mut self) {
-        let local = Local::get();
-        // Only to save memory.
-        let _ = local.run(Local::client(local.address()).delete_table().table_name(&self.0).send());
-    }
+/// A server of tables that is not slow yet.
+fn server() -> Arc<Local> {
+    static LATEST: Mutex<Option<(Arc<Local>, u32)>> = Mutex::new(None);
+    let mut latest = LATEST.lock().expect("the latest server");
+    let (server, served) = latest.take().filter(|(_, served)| *served < SERVED_BY_ONE).unwrap_or_else(|| (Arc::new(Local::start()), 0));
+    *latest = Some((server.clone(), served + 1));
+    server
 }
 
 /// Whether an execution sleeps for longer than any story.
@@ -73,14 +75,15 @@ fn sleeps_long(input: &str) -> bool {
 
 impl Rig for AwsRig {
     fn start(script: &Arc<Script>, cold: bool) -> Self {
-        let (local, folder) = (Local::get(), tempfile::tempdir().expect("a temporary folder"));
-        let table = Table(local.table());
+        let (local, folder) = (server(), tempfile::tempdir().expect("a temporary folder"));
+        let table = local.table();
         let before = |upstream: &str, dialect, name| local.run(Proxy::before(upstream, dialect, script.plan(name))).expect("a proxy");
         let tables = before(local.address(), Dialect::DYNAMO_DB, "table");
         // Where these two lead to is known once the driver runs.
         let (lambda, timers) = (before("", Dialect::LAMBDA, "lambda"), before("", Dialect::STEP_FUNCTIONS, "timers"));
-        let builder =
-            NETS.iter().fold(builder(program(), &table.0, &folder.path().join("log")).timeout(INVOCATION), |builder, (name, value)| builder.env(*name, *value));
+        let builder = NETS
+            .iter()
+            .fold(builder(program(), &local, &table, &folder.path().join("log")).timeout(INVOCATION), |builder, (name, value)| builder.env(*name, *value));
         let builder = builder
             .env("MENDED", folder.path().join(MENDED).display().to_string())
             .env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{}", tables.address()))
@@ -90,8 +93,8 @@ impl Rig for AwsRig {
         let api = cloud.api().replace("http://", "");
         lambda.lead_to(&api);
         timers.lead_to(&api);
-        let store = Local::store(&Local::client(local.address()), &table.0, "TestHubName");
-        let rig = Self { cloud, _table: table, store, folder, proxies: [tables, lambda, timers] };
+        let store = Local::store(&Local::client(local.address()), &table, "TestHubName");
+        let rig = Self { cloud, store, folder, proxies: [tables, lambda, timers], local };
         if !cold {
             assert_eq!(rig.http().get("/api/orchestrators/nobody/status").code, 404);
             rig.rest();
@@ -105,11 +108,11 @@ impl Rig for AwsRig {
     }
 
     fn record(&self, instance: &InstanceId) -> Option<StatusRecord> {
-        Local::get().run(self.store.status(instance)).expect("the table can be read")
+        self.local.run(self.store.status(instance)).expect("the table can be read")
     }
 
     fn rest(&self) {
-        Local::get().run(self.cloud.quiesce(BOUND)).unwrap_or_else(|left| panic!("stuck: {left}"));
+        self.local.run(self.cloud.quiesce(BOUND)).unwrap_or_else(|left| panic!("stuck: {left}"));
     }
 
     fn left(&self) -> Vec<String> {

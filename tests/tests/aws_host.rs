@@ -112,7 +112,8 @@ fn a_fan_out_of_a_thousand_is_spread_over_invocations_and_looked_after_by_few() 
     assert_eq!(ended["output"], 1000 * 999);
     let counts = aws.cloud.counts();
     assert!(counts.asynchronous >= 980, "all but a few were handed on: {counts:?}");
-    assert!(counts.errors <= 10, "who looks whether the workers are done yet are few: {counts:?}");
+    // A check comes back each minute, so a slow machine has some more of them; one for each write would be thousands.
+    assert!(counts.errors * 20 <= counts.asynchronous, "who looks whether the workers are done yet are few: {counts:?}");
     println!("{counts:?}");
 }
 
@@ -284,14 +285,20 @@ fn trouble_passes(fate: Fate) {
         }
     });
 
-    // What was refused was not done, not even by half; what was under way goes on.
+    // What got a 503 was not done, or, if its last request was on its way while its time ended, is done whole and once. What was under way goes on.
     proxy.follow(Plan::none());
-    assert_eq!(http.get("/api/orchestrators/b/status").code, 404);
-    http.start("collect", "b", "null");
-    for item in [r#""afterwards""#, r#""""#] {
-        http.raise("a", "Item", item);
+    let again = http.post("/api/orchestrators/collect/b", "null");
+    assert!(matches!(again.code, 202 | 409), "{again:?}");
+    for (instance, before, late) in [("a", &["in between"][..], "while there was trouble"), ("b", &[], "nothing")] {
+        for item in [r#""afterwards""#, r#""""#] {
+            http.raise(instance, "Item", item);
+        }
+        let output = output_of(&mut http, instance);
+        let (late, taken): (Vec<&str>, Vec<&str>) =
+            output.as_array().expect("a list").iter().map(|item| item.as_str().expect("a text")).partition(|item| *item == late);
+        assert_eq!(taken, [before, &["afterwards"]].concat());
+        assert!(late.len() <= 1, "{output}");
     }
-    assert_eq!(output_of(&mut http, "a"), json!(["in between", "afterwards"]));
     assert_eq!(output_of(&mut http, "busy"), 1500);
 }
 

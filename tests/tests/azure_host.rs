@@ -313,13 +313,13 @@ fn messages_that_come_twice_late_or_from_nowhere_change_nothing() {
     let (before, again) = (azure.functions.counts("work").started, 3);
     for _ in 0..again {
         put(&azure, "activities", &attempt.to_string());
-        put(&azure, "work", &Letter::from(Work::Look(Look { instance: "a".into(), life: life.clone(), revision: 1, hop: 0 })).body());
+        put(&azure, "work", &Letter::from(Work::Look(Look { instance: "a".into(), life: life.clone(), revision: 1, hop: 0, due: None })).body());
         put(
             &azure,
             "alarms",
             &Letter::from(Work::Timer(Timer { instance: "a".into(), life: life.clone(), revision: 1, due: Timestamp(0), armed: Timestamp(0) })).body(),
         );
-        put(&azure, "work", &Letter::from(Work::Look(Look { instance: "nobody".into(), life: String::new(), revision: 0, hop: 0 })).body());
+        put(&azure, "work", &Letter::from(Work::Look(Look { instance: "nobody".into(), life: String::new(), revision: 0, hop: 0, due: None })).body());
         put(&azure, "work", "no JSON");
         put(&azure, "work", r#"{"DequeueCount": "1", "Id": "forged"}"#);
     }
@@ -342,7 +342,7 @@ fn poison_is_tried_once_more_and_then_given_up() {
     http.start("base_orchestrator", "a", "{}");
     wait_until(&mut http, "a", "Running");
     let before = azure.functions.counts("work").succeeded;
-    let look = Work::Look(Look { instance: "a".into(), life: String::new(), revision: 9, hop: 0 });
+    let look = Work::Look(Look { instance: "a".into(), life: String::new(), revision: 9, hop: 0, due: None });
     put(&azure, "work-poison", &Letter { work: look.clone(), again: false }.body());
     put(&azure, "work-poison", &Letter { work: look, again: true }.body());
     put(&azure, "work-poison", "not ours");

@@ -40,6 +40,8 @@ pub struct Seen {
     pub life: Incarnation,
     /// Its revision.
     pub revision: u64,
+    /// True if messages wait for it.
+    pub messages: bool,
     /// True if the write made it busy for longer than it was before.
     pub raised: bool,
 }
@@ -52,8 +54,13 @@ impl Record {
         let instance = store.instance_of_record(field("pk", "S")?, field("sk", "S")?, field(store::ID, "S"))?;
         let life = base64::engine::general_purpose::STANDARD.decode(field(store::INCARNATION, "B")?).ok()?;
         let revision = field(store::REVISION, "N")?.parse().ok()?;
+        let messages = self.has_messages();
         let raised = self.image.get(store::RAISED).is_some();
-        Some(Seen { instance, life: Incarnation(life.try_into().ok()?), revision, raised })
+        Some(Seen { instance, life: Incarnation(life.try_into().ok()?), revision, messages, raised })
+    }
+
+    fn has_messages(&self) -> bool {
+        self.image.pointer(store::INBOX).and_then(Value::as_array).is_some_and(|inbox| !inbox.is_empty())
     }
 }
 
@@ -159,6 +166,13 @@ mod tests {
         let removal = json!({"eventSource": "aws:dynamodb", "dynamodb": {"SequenceNumber": "2"}});
         let Event::Stream(records) = Event::read(json!({"Records": [record("1", json!({"pk": {"S": "h|a"}})), removal]})).unwrap() else { panic!() };
         assert_eq!(records, [Record { sequence_number: "1".into(), image: json!({"pk": {"S": "h|a"}}) }]);
+    }
+
+    #[test]
+    fn an_image_tells_whether_messages_wait() {
+        let waits = |image| Record { sequence_number: "1".into(), image }.has_messages();
+        assert!(waits(json!({"q": {"L": [{"B": "AAAA"}]}})));
+        assert!(!waits(json!({"q": {"L": []}})) && !waits(json!({})));
     }
 
     #[test]

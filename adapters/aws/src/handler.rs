@@ -189,7 +189,7 @@ impl Handler {
         let rest: Rest = Box::pin(async move {
             let done = invocation.finish().await;
             let stuck = done.stuck;
-            if let Err(trouble) = call.pass_on(done.unfinished, 0).await {
+            if let Err(trouble) = call.pass_on(done.unfinished, None).await {
                 // What was committed bears the stream's marker: somebody else looks.
                 tracing::error!("{trouble}");
             }
@@ -230,25 +230,30 @@ impl Call {
         }
     }
 
-    /// The first process of a build has the instances looked at that bear a fault of another one.
+    /// The first process of a build has the instances looked at that bear a fault of another one. Several may be the first: it harms nobody.
     async fn announce_build(&self) {
-        let announced = match self.store.claim_build(self.host.app.build_id()).await {
-            Ok(true) => self.host.invoker.send(&Work::Faulted { after: None }).await,
-            Ok(false) => Ok(()),
-            Err(trouble) => Err(trouble),
+        let build = self.host.app.build_id();
+        let announced = async {
+            if self.store.is_latest_build(build).await? {
+                return Ok(());
+            }
+            self.host.invoker.send(&Work::Faulted { after: None }).await?;
+            // After it: a process that dies in between leaves it to the next one.
+            self.store.note_build(build).await
         };
+        let announced: Result<(), StoreError> = announced.await;
         if let Err(trouble) = announced {
             tracing::warn!("instances with a fault of another build wait for their next try: {trouble}");
         }
     }
 
-    /// Hands unfinished instances on to an invocation of their own.
-    async fn pass_on(&self, unfinished: Vec<InstanceId>, hop: u32) -> Result<(), HandlerError> {
+    /// Hands unfinished instances on to an invocation of their own, with the time of the alarm that has rung for them, if one has.
+    async fn pass_on(&self, unfinished: Vec<InstanceId>, due: Option<Timestamp>) -> Result<(), HandlerError> {
         let store = &self.store;
         let sent = join_all(unfinished.into_iter().map(|instance| async move {
             let Some(peek) = store.peek(&instance, true).await? else { return Ok(()) };
             let (life, revision) = (peek.header.incarnation.to_string(), peek.header.revision);
-            self.host.invoker.send(&Work::Drive(Look { instance: instance.to_string(), life, revision, hop })).await
+            self.host.invoker.send(&Work::Drive(Look { instance: instance.to_string(), life, revision, hop: 0, due })).await
         }));
         sent.await.into_iter().collect::<Result<(), StoreError>>().map_err(HandlerError::from)
     }
@@ -256,7 +261,7 @@ impl Call {
     /// Drives some instances; what is unfinished by the end of the time is handed on.
     async fn drive(&self, instances: &[InstanceId]) -> Result<bool, HandlerError> {
         let Done { unfinished, stuck } = self.drive_here(instances).await?;
-        self.pass_on(unfinished, 0).await?;
+        self.pass_on(unfinished, None).await?;
         Ok(stuck)
     }
 
@@ -293,7 +298,7 @@ impl Call {
         if !to_drive.is_empty() {
             let done = self.drive_here(&to_drive).await?;
             stuck = done.stuck;
-            if let Err(trouble) = self.pass_on(done.unfinished.clone(), 0).await {
+            if let Err(trouble) = self.pass_on(done.unfinished.clone(), None).await {
                 tracing::error!("{trouble}");
                 failed.extend(done.unfinished);
             }
@@ -306,14 +311,14 @@ impl Call {
     async fn look(&self, seen: &Seen) -> Result<bool, HandlerError> {
         let store = &self.store;
         let mut peek = store.peek(&seen.instance, false).await?;
-        if !peek.as_ref().is_some_and(|peek| peek.header.incarnation == seen.life && peek.header.revision >= seen.revision) {
-            // The cheap read may show a time before the change, or before this life.
+        if !wakeups::shows(peek.as_ref(), seen.life, seen.revision, seen.messages) {
+            // The cheap read shows a time before the change.
             peek = store.peek(&seen.instance, true).await?;
         }
         let Some(peek) = peek.filter(|peek| peek.header.incarnation == seen.life) else { return Ok(false) };
         let Asked { drive, check } = wakeups::told(&peek.header, !peek.inbox_empty, waits(&peek), seen.raised, SystemClock.now());
         if let Some(until) = check {
-            let look = Look { instance: seen.instance.to_string(), life: seen.life.to_string(), revision: peek.header.revision, hop: 0 };
+            let look = Look { instance: seen.instance.to_string(), life: seen.life.to_string(), revision: peek.header.revision, hop: 0, due: None };
             self.host.invoker.send(&Work::Check(Check { look, until })).await?;
         }
         Ok(drive)
@@ -347,7 +352,13 @@ impl Call {
             self.host.alarms.arm(name, timer.due, again).await?;
             return Ok(false);
         }
-        self.drive(&[instance]).await
+        let Done { unfinished, stuck } = self.drive_here(&[instance]).await?;
+        self.pass_on(unfinished, Some(timer.due)).await?;
+        if timer.due <= now && SystemClock.now() < timer.due {
+            // The clock was put back while it was driven: it rings again.
+            return Err(HandlerError::NotYet(timer.instance.clone()));
+        }
+        Ok(stuck)
     }
 
     /// Somebody was at it. Are they still? A check that has driven goes on: what others have claimed is still its.
@@ -358,19 +369,22 @@ impl Call {
             let now = SystemClock.now();
             let peek = self.store.peek(&instance, true).await?.filter(|peek| peek.header.incarnation == life);
             let Some(peek) = peek else { return Ok(false) };
-            match wakeups::check(verdict(&peek, now), check.until, now, self.limit) {
+            let standing = (peek.header.revision, peek.inbox_empty);
+            let mut found = verdict(&peek, now);
+            if found == Verdict::Drive && before.replace(standing) == Some(standing) {
+                found = wakeups::in_vain(&peek.header, waits(&peek), now);
+                if found == Verdict::Drive {
+                    return Err(HandlerError::Unfinished(vec![instance]));
+                }
+            }
+            match wakeups::check(found, check.until, now, self.limit) {
                 Step::End => return Ok(false),
                 Step::Wait(until) => SystemClock.sleep_until(until).await,
                 Step::Again(until) => return Err(HandlerError::StillClaimed(instance, until)),
                 Step::Drive => {
-                    let standing = (peek.header.revision, peek.inbox_empty);
-                    if before.replace(standing) == Some(standing) {
-                        // What its fault keeps back waits for another build, or for the fault's own timer.
-                        return if wakeups::kept_back(&peek.header, now) { Ok(false) } else { Err(HandlerError::Unfinished(vec![instance])) };
-                    }
                     let Done { unfinished, stuck } = self.drive_here(std::slice::from_ref(&instance)).await?;
                     let left = !unfinished.is_empty();
-                    self.pass_on(unfinished, 0).await?;
+                    self.pass_on(unfinished, None).await?;
                     if stuck {
                         // This process ends: the check goes on in another one.
                         self.host.invoker.send(&Work::Check(check.clone())).await?;
@@ -393,8 +407,11 @@ impl Call {
             if peek.is_some_and(|peek| peek.header.revision == look.revision) {
                 return Err(HandlerError::Unfinished(unfinished));
             }
+        } else if look.early(SystemClock.now()).is_some() {
+            // By this clock its alarm has not rung yet.
+            return Err(HandlerError::NotYet(look.instance.clone()));
         }
-        self.pass_on(unfinished, 0).await?;
+        self.pass_on(unfinished, look.due).await?;
         Ok(stuck)
     }
 
@@ -438,7 +455,7 @@ impl Call {
         if delivered? == Delivered::Full {
             return Err(HandlerError::Unfinished(vec![effect.instance.clone()]));
         }
-        self.pass_on(done.unfinished, 0).await?;
+        self.pass_on(done.unfinished, None).await?;
         Ok(done.stuck)
     }
 
@@ -463,7 +480,7 @@ impl Call {
             Work::Check(Check { look, until }) => on(look).map(|look| Work::Check(Check { look, until })),
             Work::Drive(look) => on(look).map(Work::Drive),
             // Whoever had to arm it is gone: what is due is fired by any drive.
-            Work::Timer(timer) => Some(Work::Drive(Look { instance: timer.instance, life: timer.life, revision: timer.revision, hop: 0 })),
+            Work::Timer(timer) => Some(Work::Drive(timer.look())),
             Work::Activity(attempt) => return self.lost(&attempt).await,
             Work::Faulted { after } => Some(Work::Faulted { after }),
         };

@@ -162,13 +162,12 @@ impl Handler {
 
     /// An alarm rings.
     async fn timer(&self, timer: &Timer, again: bool) -> Result<(), HandlerError> {
-        let now = SystemClock.now();
-        if now < timer.due {
+        let look = timer.look();
+        if let Some(early) = look.early(SystemClock.now()) {
             // A wait that is too long for one message, or a clock that differs.
-            self.queues.alarms.put(Letter { work: Work::Timer(timer.clone()), again }, now.until(timer.due)).await?;
+            self.queues.alarms.put(Letter { work: Work::Timer(timer.clone()), again }, early).await?;
             return Ok(());
         }
-        let look = Look { instance: timer.instance.clone(), life: timer.life.clone(), revision: timer.revision, hop: 0 };
         self.look(&look, again, false).await
     }
 
@@ -186,8 +185,8 @@ impl Handler {
                 return self.not_yet(look, again).await;
             }
             match verdict(&seen.header, !seen.inbox_empty, None, SystemClock.now()) {
-                Verdict::Idle => return Ok(()),
-                Verdict::Busy(_) if !net => return Ok(()),
+                Verdict::Idle => return self.unless_early(look, again).await,
+                Verdict::Busy(_) if !net => return self.unless_early(look, again).await,
                 Verdict::Busy(until) => {
                     let next = Look { revision: seen.header.revision, hop: 0, ..look.clone() };
                     return self.put(next, again, SystemClock.now().until(until) + self.pauses.after_claim).await;
@@ -204,6 +203,15 @@ impl Handler {
         self.put(Look { hop: 0, ..look.clone() }, again, self.pauses.after_claim).await
     }
 
+    /// It has done its part. Unless by this clock, or by one that was put back meanwhile, the alarm has not rung yet that it goes on for: then it
+    /// comes again, for nothing else will.
+    async fn unless_early(&self, look: &Look, again: bool) -> Result<(), HandlerError> {
+        match look.early(SystemClock.now()) {
+            Some(early) => self.put(look.clone(), again, early).await,
+            None => Ok(()),
+        }
+    }
+
     /// The commit that is meant has not landed: it may be under way, or never come. Without a revision nothing is awaited.
     async fn not_yet(&self, look: &Look, again: bool) -> Result<(), HandlerError> {
         if look.revision == 0 || look.hop >= NOT_YET_HOPS {
@@ -216,9 +224,9 @@ impl Handler {
 
     /// A drive changed nothing, and something is left to do.
     async fn no_progress(&self, look: &Look, seen: &Peeked, again: bool) -> Result<(), HandlerError> {
-        if wakeups::kept_back(&seen.header, SystemClock.now()) {
+        if wakeups::in_vain(&seen.header, None, SystemClock.now()) == Verdict::Idle {
             // Its alarm, or another build, has it tried again.
-            return Ok(());
+            return self.unless_early(look, again).await;
         }
         if look.hop >= HOPS {
             tracing::error!(instance = look.instance, "it was tried {HOPS} times in vain, and is left to its next event, its timer, or `doctor`");

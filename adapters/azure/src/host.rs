@@ -174,11 +174,14 @@ async fn start(app: Arc<App>, settings: &Settings, storage: &Storage, places: Pl
     Ok(Calls { handler, front: Front::new(engine.client(), settings), metrics })
 }
 
-/// The first process of a build has the instances tried that bear a fault of another one.
+/// The first process of a build has the instances tried that bear a fault of another one. Several may be the first: it harms nobody.
 async fn announce_build(store: TableStore, queue: Arc<dyn Post>, build: String) {
-    if until_done("to note this build", || store.claim_build(&build)).await {
-        until_done("to have instances with a fault of another build tried", || queue.put(Work::Faulted { after: None }.into(), Duration::ZERO)).await;
+    if until_done("to see which build was noted last", || store.is_latest_build(&build)).await {
+        return;
     }
+    until_done("to have instances with a fault of another build tried", || queue.put(Work::Faulted { after: None }.into(), Duration::ZERO)).await;
+    // After it: a process that dies in between leaves it to the next one.
+    until_done("to note this build", || store.note_build(&build)).await;
 }
 
 /// Asks again, ever later, until the account answers.

@@ -15,12 +15,18 @@ pub struct Noted {
     put: Mutex<Vec<(Letter, Duration)>>,
     taken_back: AtomicUsize,
     fails: AtomicBool,
+    answers_after: Duration,
 }
 
 impl Noted {
     /// One that takes nothing.
     pub fn failing() -> Self {
         Self { fails: AtomicBool::new(true), ..Self::default() }
+    }
+
+    /// One whose answers come so long after it has taken something.
+    pub fn slow(answers_after: Duration) -> Self {
+        Self { answers_after, ..Self::default() }
     }
 
     /// What was put.
@@ -48,7 +54,13 @@ impl Post for Noted {
             all.push((letter, after));
             Ok(Receipt { id: all.len().to_string(), pop: "p".to_owned() })
         };
-        Box::pin(std::future::ready(put))
+        let wait = self.answers_after;
+        Box::pin(async move {
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+            put
+        })
     }
 
     fn take_back(&self, _: Receipt) -> PortFuture<()> {

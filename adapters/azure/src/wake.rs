@@ -102,7 +102,7 @@ impl Wake for SafetyNet {
             // Nothing of its own to be taken away: the one that serves it stays up as long.
             return Box::pin(std::future::ready(Ok(Handle::new())));
         }
-        let look = Look { instance: instance.to_string(), life: incarnation.to_string(), revision, hop: 0 };
+        let look = Look { instance: instance.to_string(), life: incarnation.to_string(), revision, hop: 0, due: None };
         let put = self.queue.put(Work::Look(look).into(), self.delay);
         let net = self.clone();
         Box::pin(async move { Ok(net.keep(of, put.await?, now)) })

@@ -9,12 +9,14 @@
 //!
 //! Must never: let a check end while its instance is busy within its time.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use durable::Timestamp;
 use durable::header::Header;
 use durable::ids::Incarnation;
 
+use crate::peeked::Peeked;
 use crate::verdict::{Verdict, busy_until, verdict};
 
 /// A claim that ends so soon is waited for in place.
@@ -27,6 +29,17 @@ const LEAVES: Duration = Duration::from_secs(5);
 #[must_use]
 pub fn raised(before: Option<Timestamp>, now: Option<Timestamp>) -> bool {
     now > before
+}
+
+/// True if a read that may be some seconds old shows all that a told write left: of this life and revision, with messages or without. A message does
+/// not change the revision; it goes with the commit that takes it, which does.
+#[must_use]
+pub fn shows(peek: Option<&Peeked>, life: Incarnation, revision: u64, messages: bool) -> bool {
+    peek.filter(|peek| peek.header.incarnation == life).is_some_and(|peek| match peek.header.revision.cmp(&revision) {
+        Ordering::Less => false,
+        Ordering::Equal => !(messages && peek.inbox_empty),
+        Ordering::Greater => true,
+    })
 }
 
 /// What a told write asks for.
@@ -72,11 +85,11 @@ pub fn check(found: Verdict, covers: Timestamp, now: Timestamp, limit: Timestamp
     }
 }
 
-/// True if an instance that was driven without any progress may be left to its fault: messages wait for another build, and the alarm of its next
-/// try is still to ring, or there is to be none. One whose alarm has rung has nothing behind it but whoever looks now.
+/// What is to be done about an instance that was driven without any progress: messages that its fault keeps back wait for another build, or for
+/// the alarm of its next try. One whose alarm has rung has nothing behind it but whoever looks now.
 #[must_use]
-pub fn kept_back(header: &Header, now: Timestamp) -> bool {
-    header.fault.is_some() && header.outbox.is_empty() && header.due().is_none_or(|at| at > now)
+pub fn in_vain(header: &Header, waits: Option<Timestamp>, now: Timestamp) -> Verdict {
+    if header.fault.is_some() { verdict(header, false, waits, now) } else { Verdict::Drive }
 }
 
 /// A commit that has not landed so long after its alarm was armed never will: no invocation lives longer.
@@ -128,6 +141,21 @@ mod tests {
     }
 
     #[test]
+    fn an_old_read_shows_a_told_write_unless_it_lacks_its_revision_or_its_messages() {
+        let peek = |revision, inbox_empty| {
+            let mut header = claimed(NOW);
+            header.revision = revision;
+            Peeked { instance: durable::InstanceId::new("a").unwrap(), header, inbox_empty }
+        };
+        let life = Incarnation([1; 8]);
+        assert!(!shows(None, life, 3, false) && !shows(Some(&peek(3, true)), Incarnation([2; 8]), 3, false));
+        assert!(!shows(Some(&peek(2, false)), life, 3, true), "before the commit");
+        assert!(!shows(Some(&peek(3, true)), life, 3, true), "before the message came");
+        assert!(shows(Some(&peek(3, true)), life, 3, false) && shows(Some(&peek(3, false)), life, 3, true));
+        assert!(shows(Some(&peek(4, true)), life, 3, true), "the message was taken");
+    }
+
+    #[test]
     fn one_write_that_raised_sends_a_check_and_the_others_do_not() {
         let (until, busy) = (NOW.after(S), claimed(NOW.after(S)));
         assert_eq!(told(&busy, false, None, true, NOW), Asked { drive: false, check: Some(until) });
@@ -157,8 +185,11 @@ mod tests {
             header.fault = Some(Fault { kind, build, version: None, at_event: None, expected: None, asked: None, message, tries: 1, at: NOW, next_try });
             header
         };
-        assert!(kept_back(&faulted(Some(NOW.after(S))), NOW) && kept_back(&faulted(None), NOW));
-        assert!(!kept_back(&faulted(Some(NOW)), NOW) && !kept_back(&claimed(NOW), NOW));
+        let of = |header: &Header, waits| in_vain(header, waits, NOW);
+        assert_eq!((of(&faulted(Some(NOW.after(S))), None), of(&faulted(None), None)), (Verdict::Idle, Verdict::Idle));
+        assert_eq!((of(&faulted(Some(NOW)), None), of(&claimed(NOW), None)), (Verdict::Drive, Verdict::Drive));
+        let somebody = Some(NOW.after(S * 60));
+        assert_eq!(of(&faulted(Some(NOW.after(S))), somebody), Verdict::Busy(NOW.after(S * 60)), "somebody may still wait for its alarm in place");
     }
 
     #[test]

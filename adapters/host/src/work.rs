@@ -2,6 +2,8 @@
 //!
 //! Old ones may still be on their way when a new build is deployed: fields are added, never changed. Must never: know how they travel.
 
+use std::time::Duration;
+
 use durable::header::ActivityTask;
 use durable::history::Event;
 use durable::ids::{EffectId, Incarnation};
@@ -38,6 +40,25 @@ pub struct Look {
     /// How many events like this one came before, one from the other, without any progress.
     #[serde(default)]
     pub hop: u32,
+    /// When the alarm was due that it goes on for, if any: that has rung, and by a clock that is behind there would be nothing to do yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+}
+
+impl Look {
+    /// How long it is by this clock until the alarm is due that it goes on for. It must not be done before.
+    #[must_use]
+    pub fn early(&self, now: Timestamp) -> Option<Duration> {
+        self.due.filter(|due| now < *due).map(|due| now.until(due))
+    }
+}
+
+impl Timer {
+    /// What goes on for an alarm that has rung.
+    #[must_use]
+    pub fn look(&self) -> Look {
+        Look { instance: self.instance.clone(), life: self.life.clone(), revision: self.revision, hop: 0, due: Some(self.due) }
+    }
 }
 
 /// An instance that somebody is seeing to: look again once they must be done.
@@ -166,6 +187,17 @@ impl Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_on_for_an_alarm_keeps_to_its_time_by_any_clock() {
+        let timer = Timer { instance: "a".into(), life: "00000000000000ff".into(), revision: 3, due: Timestamp(2_000_000), armed: Timestamp(0) };
+        let sent = serde_json::to_string(&timer.look()).unwrap();
+        let look: Look = serde_json::from_str(&sent).unwrap();
+        assert_eq!(look.early(Timestamp(1_500_000)), Some(Duration::from_millis(500)));
+        assert_eq!(look.early(Timestamp(2_000_000)), None);
+        let other: Look = serde_json::from_str(r#"{"instance":"a","life":"","revision":0}"#).unwrap();
+        assert_eq!(other.early(Timestamp(0)), None);
+    }
 
     #[test]
     fn lives_are_sixteen_hex_digits() {

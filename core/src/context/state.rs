@@ -540,6 +540,11 @@ impl State {
         }
     }
 
+    /// What was asked for and has not been taken note of.
+    pub fn emitted(&self) -> Option<&Event> {
+        self.emitted.front()
+    }
+
     pub fn next_emitted(&mut self) -> Option<Event> {
         self.emitted.pop_front()
     }

@@ -164,7 +164,7 @@ impl Client {
             reply,
         };
         if self.shared.ask(&instance, Ask::Start(Box::new(ask)))
-            && let Some(answer) = self.answer_in_time(answer).await
+            && let Some(answer) = self.answer_within(limits::ANSWER_WITHIN, answer).await
         {
             return answer.map(|()| started);
         }
@@ -295,8 +295,9 @@ impl Client {
         let rewinds = matches!(message.body, MessageBody::Rewind { .. });
         let (reply, answer) = oneshot::channel();
         let ask = Ask::Send { instance: instance.clone(), message: message.clone(), reply };
+        let limit = if rewinds { limits::REWOUND_WITHIN } else { limits::ANSWER_WITHIN };
         if self.shared.ask(instance, ask)
-            && let Some(answer) = self.answer_in_time(answer).await
+            && let Some(answer) = self.answer_within(limit, answer).await
         {
             return answer;
         }
@@ -326,9 +327,9 @@ impl Client {
     }
 
     /// The shard's answer, or none if it does not come in time or the shard is gone.
-    async fn answer_in_time(&self, answer: oneshot::Receiver<Result<(), ClientError>>) -> Option<Result<(), ClientError>> {
+    async fn answer_within(&self, limit: Duration, answer: oneshot::Receiver<Result<(), ClientError>>) -> Option<Result<(), ClientError>> {
         let clock = &self.shared.ports.clock;
-        let limit = clock.sleep_until(clock.now().after(limits::ANSWER_WITHIN));
+        let limit = clock.sleep_until(clock.now().after(limit));
         match select(answer, limit).await {
             Either::Left((answer, _)) => answer.ok(),
             Either::Right(_) => None,

@@ -182,6 +182,7 @@ impl Local {
             let again = fault.build != self.shared.app.build_id() || fault.next_try.is_some_and(|at| at <= now);
             if !again {
                 self.store_queue_plainly(slot, status).await?;
+                self.rang_in_vain(slot, header);
                 if self.alarm_is_spent(header) {
                     self.arm_faulted_again(slot, loaded).await?;
                 }
@@ -256,6 +257,7 @@ impl Local {
             if self.alarm_is_spent(resident.live.header()) {
                 return Box::pin(self.arm_again(slot, resident)).await;
             }
+            self.rang_in_vain(slot, resident.live.header());
             if !resident.live.header().status.is_terminal() || !resident.live.header().orphans.is_empty() {
                 slot.state.borrow_mut().resident = Some(resident);
             }
@@ -282,7 +284,7 @@ impl Local {
             slot.state.borrow_mut().resident = Some(resident);
             return Ok(Step::Again);
         }
-        let prepared = match self.prepare(slot, turn, false).await {
+        let prepared = match self.prepare(slot, turn).await {
             Ok(prepared) => prepared,
             Err(trouble) => {
                 put_back(slot, direct, replies);
@@ -435,7 +437,7 @@ impl Local {
                 return Err(StoreError::Damaged(format!("instance `{}` cannot be terminated by this build: {fault}", slot.id)));
             }
         };
-        let prepared = match self.prepare(slot, turn, false).await {
+        let prepared = match self.prepare(slot, turn).await {
             Ok(prepared) => prepared,
             Err(trouble) => {
                 put_back(slot, direct, replies);

@@ -10,13 +10,13 @@ use super::client::ClientError;
 use super::drive::{NotLanded, Reply, Step, put_back, reply_to};
 use super::shard::Local;
 use super::slot::{Queued, Resident, RunKey, Slot};
-use crate::header::{ActivityTask, Delivery, Header, RuntimeStatus};
+use crate::header::{ActivityTask, Delivery, Header};
 use crate::history::Event;
-use crate::ids::{Incarnation, MessageId};
-use crate::machine::{HANDED_ON, IN_USE, Live, OpenChild, Rewound, Stored, Turn, claims};
-use crate::message::{Message, MessageBody, Outcome};
+use crate::ids::Incarnation;
+use crate::machine::{HANDED_ON, IN_USE, Live, OpenChild, Rewound, Stored, Turn, claims, end_of_child};
+use crate::message::{Message, MessageBody};
 use crate::ports::{AlarmKey, Commit, CommitOutcome, Committed, Create, Created, Delivered, Handle, Loaded, Place, ReusePolicy, StoreError, Token};
-use crate::{Failure, InstanceId, Timestamp};
+use crate::{InstanceId, Timestamp};
 
 /// A turn with everything done that must come before its commit.
 pub(super) struct Prepared {
@@ -33,12 +33,13 @@ pub(super) struct Prepared {
 }
 
 impl Local {
-    /// Arms the alarm and puts the safety net up. `outbox` keeps deliveries out of the commit's own transaction on every store.
-    pub(super) async fn prepare(&self, slot: &Slot, mut turn: Box<Turn>, outbox: bool) -> Result<Prepared, StoreError> {
+    /// Arms the alarm and puts the safety net up.
+    pub(super) async fn prepare(&self, slot: &Slot, mut turn: Box<Turn>) -> Result<Prepared, StoreError> {
         let mut header = Box::new(turn.header.clone());
         let placed = self.place(&mut header, std::mem::take(&mut turn.tasks));
         let mut deliveries = Vec::new();
-        if self.shared.ports.store.delivers_atomically() && !outbox {
+        // Nothing overtakes what stands in the outbox.
+        if self.shared.ports.store.delivers_atomically() && header.outbox.is_empty() {
             deliveries.clone_from(&turn.deliveries);
         } else {
             header.outbox.extend(turn.deliveries.iter().cloned());
@@ -208,6 +209,13 @@ impl Local {
         }
     }
 
+    /// What was due when its alarm rang may not be due now: a clock was put back. Where the store keeps the alarms, memory is told again.
+    pub(super) fn rang_in_vain(&self, slot: &Slot, header: &Header) {
+        if std::mem::take(&mut slot.state.borrow_mut().rang) {
+            self.due_moved(slot, None, header.due());
+        }
+    }
+
     /// Runs one attempt of an activity, unless it runs already; its end becomes a message.
     fn run(self: &Rc<Self>, slot: &Rc<Slot>, task: ActivityTask) {
         let key = RunKey::from(&task);
@@ -341,7 +349,7 @@ impl Local {
             }
             // Started before. If it has ended since, its parent may have missed that.
             Created::Exists(there) => {
-                if let Some(message) = end_of_child(&there, child) {
+                if let Some(message) = end_of_child(child, &there.header, there.output.as_ref()) {
                     self.hand_over(slot, &slot.id, Some(parent.incarnation), message).await?;
                 }
             }
@@ -387,7 +395,7 @@ impl Local {
                 }
             }
         }
-        let prepared = match self.prepare(slot, Box::new(turn), true).await {
+        let prepared = match self.prepare(slot, Box::new(turn)).await {
             Ok(prepared) => prepared,
             Err(trouble) => {
                 slot.state.borrow_mut().queue.push_front(request);
@@ -434,19 +442,4 @@ fn was_refused(parent: &Loaded, call: u32) -> bool {
         _ => None,
     });
     failed.as_deref() == Some(IN_USE)
-}
-
-/// What a child that has ended has to tell its parent.
-fn end_of_child(child: &Loaded, id: &InstanceId) -> Option<Message> {
-    let header = &child.header;
-    let parent = header.parent.as_ref()?;
-    let outcome = match header.status {
-        RuntimeStatus::Completed => Outcome::Completed(child.output.clone().unwrap_or_default()),
-        RuntimeStatus::Failed => Outcome::Failed(header.failure.clone().unwrap_or_else(|| Failure::new("Failed", "the sub-orchestration failed"))),
-        RuntimeStatus::Terminated | RuntimeStatus::Canceled => Outcome::Failed(Failure::new("Terminated", "the sub-orchestration was terminated")),
-        _ => return None,
-    };
-    let body = MessageBody::ChildEnded { execution: parent.execution, sequence: parent.sequence, child: id.clone(), outcome };
-    let text = format!("{}/{}/{}", header.incarnation, header.execution, header.revision);
-    Some(Message { id: MessageId(xxhash_rust::xxh3::xxh3_128(text.as_bytes()).to_be_bytes()), arrived: header.updated, sender: None, keyed: false, body })
 }

@@ -153,7 +153,7 @@ impl Local {
                 let slot = self.slot(&instance);
                 {
                     let mut state = slot.state.borrow_mut();
-                    state.look = true;
+                    (state.look, state.rang) = (true, true);
                     state.look_inbox |= inbox;
                     state.holds.extend(hold);
                 }

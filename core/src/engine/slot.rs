@@ -63,6 +63,8 @@ pub(super) struct SlotState {
     pub queue: VecDeque<Queued>,
     /// Something may be due.
     pub look: bool,
+    /// An alarm rang, perhaps, and is gone with that.
+    pub rang: bool,
     /// The store's inbox may hold what is not known here.
     pub look_inbox: bool,
     /// Activities may be left that nobody runs: claims of another driver have ended, or a fault is cured.

@@ -53,7 +53,7 @@ impl Local {
     }
 
     async fn create_with_first_turn(self: &Rc<Self>, slot: &Rc<Slot>, ask: Box<StartAsk>, mut live: Box<Live>, turn: Box<Turn>) {
-        let prepared = match self.prepare(slot, turn, false).await {
+        let prepared = match self.prepare(slot, turn).await {
             Ok(prepared) => prepared,
             Err(trouble) => return reply_to(ask.reply, Err(trouble.into())),
         };

@@ -103,10 +103,15 @@ impl Live {
             );
             return Err(TurnFault::new(FaultKind::Unrepeatable, message));
         }
-        let mut history = if first.reset { Vec::new() } else { history };
-        history.extend(first.append.iter().cloned());
-        self.history = Some(history);
+        self.keep(history, &first);
         Ok(first)
+    }
+
+    /// Keeps history as a turn leaves it, where every turn is checked.
+    pub(super) fn keep(&mut self, before: Vec<EventBytes>, turn: &Turn) {
+        let mut history = if turn.reset { Vec::new() } else { before };
+        history.extend(turn.append.iter().cloned());
+        self.history = self.app.check_turns.then_some(history);
     }
 
     /// Activities that are to be run now (open, and not waiting for a retry), with those left over from executions that have ended.

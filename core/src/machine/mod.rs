@@ -15,7 +15,7 @@ pub use claims::HANDED_ON;
 pub use fault::TurnFault;
 pub use live::{Live, OpenChild, Stored};
 pub use rewind::Rewound;
-pub use terminate::terminate_without_code;
+pub use terminate::{end_of_child, terminate_without_code};
 pub use turn::{IN_USE, Turn, TurnInput};
 
 use std::sync::Arc;

@@ -74,25 +74,9 @@ impl Machine {
 
     /// Runs a stored history through user code. Afterwards the machine stands where the last turn left it.
     pub fn replay(&mut self, history: &[EventBytes]) -> Result<(), TurnFault> {
-        let events: Vec<Event> = history
-            .iter()
-            .map(|bytes| Event::from_bytes(bytes))
-            .collect::<Result<_, _>>()
-            .map_err(|e| TurnFault::new(FaultKind::Unreadable, format!("the history of the instance cannot be read: {e}")))?;
-        let mut masked: BTreeSet<u64> = BTreeSet::new();
-        let mut rewound = false;
-        for event in &events {
-            match event {
-                Event::ExecutionRewound { masked: more, .. } => {
-                    masked.extend(more.iter().map(|n| u64::from(*n)));
-                    rewound = true;
-                }
-                Event::Patched { id } => {
-                    self.state().patches.insert(id.clone());
-                }
-                _ => {}
-            }
-        }
+        let events = read_events(history)?;
+        let masked = self.survey(&events);
+        let rewound = events.iter().any(|event| matches!(event, Event::ExecutionRewound { .. }));
         for event in events {
             if !masked.contains(&self.position) {
                 self.replay_one(event)?;
@@ -111,7 +95,23 @@ impl Machine {
         Ok(())
     }
 
-    fn replay_one(&mut self, event: Event) -> Result<(), TurnFault> {
+    /// Learns from a whole history what code must know before it gets there. Gives the places of what no longer counts.
+    pub fn survey(&mut self, events: &[Event]) -> BTreeSet<u64> {
+        let mut masked = BTreeSet::new();
+        for event in events {
+            match event {
+                Event::ExecutionRewound { masked: more, .. } => masked.extend(more.iter().map(|n| u64::from(*n))),
+                Event::Patched { id } => {
+                    self.state().patches.insert(id.clone());
+                }
+                _ => {}
+            }
+        }
+        masked
+    }
+
+    /// Runs one event of a stored history through user code.
+    pub fn replay_one(&mut self, event: Event) -> Result<(), TurnFault> {
         match event {
             Event::TurnStarted { now } => {
                 self.expect_silence(Some(&event))?;
@@ -349,6 +349,12 @@ impl Drop for Machine {
     fn drop(&mut self) {
         self.drop_future();
     }
+}
+
+/// The events of a stored history.
+pub(super) fn read_events(history: &[EventBytes]) -> Result<Vec<Event>, TurnFault> {
+    let unreadable = |e| TurnFault::new(FaultKind::Unreadable, format!("the history of the instance cannot be read: {e}"));
+    history.iter().map(|bytes| Event::from_bytes(bytes)).collect::<Result<_, _>>().map_err(unreadable)
 }
 
 /// The call that an event ends.

@@ -10,7 +10,8 @@ use crate::failure::Failure;
 use crate::header::{Delivery, FaultKind, Header, RuntimeStatus};
 use crate::history::Event;
 use crate::ids::{EffectId, Incarnation, InstanceId, MessageId};
-use crate::message::{Message, MessageBody, Outcome, Sender};
+use crate::message::{Message, MessageBody, Outcome};
+use crate::payload::Payload;
 
 /// The turn that ends an instance without running its code, if a termination stands among the messages. What stands beside it in the inbox is
 /// written down as unprocessed.
@@ -40,8 +41,7 @@ pub fn terminate_without_code(app: &App, instance: &InstanceId, stored: &Stored<
 
     let mut deliveries = Vec::new();
     let mut send = |header: &mut Header, to: InstanceId, life: Incarnation, id: MessageId, body: MessageBody| {
-        header.sent += 1;
-        let sender = Sender { instance: instance.clone(), incarnation: header.incarnation, number: header.sent };
+        let sender = header.next_sender(instance, &body);
         deliveries.push(Delivery::Message { to, incarnation: Some(life), message: Message { id, arrived: now, sender: Some(sender), keyed: false, body } });
     };
     for (effect, child) in open_children(instance, &header, &events) {
@@ -77,6 +77,22 @@ pub fn terminate_without_code(app: &App, instance: &InstanceId, stored: &Stored<
         custom_status: None,
         tasks: Vec::new(),
     }))
+}
+
+/// What a sub-orchestration that has ended has to tell its parent, from its records alone; none if it has not ended, or nobody awaits it. For who
+/// starts one that has been started before: its parent may have missed its end.
+#[must_use]
+pub fn end_of_child(child: &InstanceId, header: &Header, output: Option<&Payload>) -> Option<Message> {
+    let parent = header.parent.as_ref().filter(|parent| parent.awaited)?;
+    let outcome = match header.status {
+        RuntimeStatus::Completed => Outcome::Completed(output.cloned().unwrap_or_default()),
+        RuntimeStatus::Failed => Outcome::Failed(header.failure.clone().unwrap_or_else(|| Failure::new("Failed", "the sub-orchestration failed"))),
+        RuntimeStatus::Terminated | RuntimeStatus::Canceled => Outcome::Failed(Failure::new("Terminated", "the sub-orchestration was terminated")),
+        _ => return None,
+    };
+    let body = MessageBody::ChildEnded { execution: parent.execution, sequence: parent.sequence, child: child.clone(), outcome };
+    let text = format!("{}/{}/{}", header.incarnation, header.execution, header.revision);
+    Some(Message { id: MessageId(xxhash_rust::xxh3::xxh3_128(text.as_bytes()).to_be_bytes()), arrived: header.updated, sender: None, keyed: false, body })
 }
 
 /// Awaited sub-orchestrations without an end, by what history alone says.

@@ -12,7 +12,7 @@ use crate::header::{ActivityTask, Delivery, FaultKind, Header, Orphan, RuntimeSt
 use crate::history::{Event, EventBytes, ParentRef, REPLAY_POLICY};
 use crate::ids::{CommitId, EffectId, Incarnation, InstanceId, MessageId};
 use crate::limits;
-use crate::message::{Message, MessageBody, Outcome, Sender};
+use crate::message::{Message, MessageBody, Outcome};
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
@@ -72,6 +72,9 @@ pub(super) struct Draft {
     pub to_run: Vec<u32>,
     /// Calls from here on were made in this turn: their timers do not fire in it.
     pub fence: u32,
+    pub commit_id: CommitId,
+    /// Sub-orchestrations started in this turn may have been before: see [`Header::asked_again`].
+    pub asks_again: bool,
     terminated: Option<String>,
     ended: Option<Ended>,
 }
@@ -140,7 +143,18 @@ impl Live {
         let now = input.now.max(self.header.last_now);
         self.machine.state().new_turn(now);
         let fence = self.machine.state().next_sequence();
-        Draft { now, header: self.header.clone(), append: Vec::new(), deliveries: Vec::new(), to_run: Vec::new(), fence, terminated: None, ended: None }
+        Draft {
+            now,
+            header: self.header.clone(),
+            append: Vec::new(),
+            deliveries: Vec::new(),
+            to_run: Vec::new(),
+            fence,
+            commit_id: input.commit_id,
+            asks_again: self.header.asked_again.is_some(),
+            terminated: None,
+            ended: None,
+        }
     }
 
     /// Takes messages in order, each behind the timers that were due when it arrived.
@@ -257,7 +271,7 @@ impl Live {
                     let incarnation = self.machine.state().effect(*sequence).child_incarnation();
                     let (name, version, instance, input) = (name.clone(), version.clone(), instance.clone(), input.clone());
                     let child = NewChild { sequence: *sequence, awaited: *awaited, name, version, instance, incarnation, input };
-                    draft.deliveries.push(self.start_child(draft.now, child));
+                    draft.deliveries.push(self.start_child(draft, child));
                 }
                 Event::EventSent { sequence, instance, name, data } => {
                     let body = MessageBody::EventRaised { name: name.clone(), data: data.clone() };
@@ -273,17 +287,18 @@ impl Live {
 
     /// A message of ours to another instance, numbered so that it takes it once.
     pub(super) fn outgoing(&self, draft: &mut Draft, id: MessageId, body: MessageBody) -> Message {
-        draft.header.sent += 1;
-        let sender = Sender { instance: self.instance.clone(), incarnation: self.header.incarnation, number: draft.header.sent };
-        Message { id, arrived: draft.now, sender: Some(sender), keyed: false, body }
+        let sender = Some(draft.header.next_sender(&self.instance, &body));
+        Message { id, arrived: draft.now, sender, keyed: false, body }
     }
 
-    pub(super) fn start_child(&self, now: Timestamp, child: NewChild) -> Delivery {
+    pub(super) fn start_child(&self, draft: &Draft, child: NewChild) -> Delivery {
+        let now = draft.now;
         let NewChild { sequence, awaited, name, version, instance, incarnation, input } = child;
         let version = version.or_else(|| self.app.resolve(&name, None).flatten());
         let mut header = Header::pending(name, version, incarnation, CommitId(incarnation.0), now);
         let execution = self.header.execution;
         header.parent = Some(ParentRef { instance: self.instance.clone(), incarnation: self.header.incarnation, execution, sequence, awaited });
+        header.asked_again = draft.asks_again.then_some(draft.commit_id);
         let if_refused = awaited.then(|| {
             let failure = Failure::new(IN_USE, format!("instance `{instance}` exists already and has not ended"));
             let body = MessageBody::ChildEnded { execution, sequence, child: instance.clone(), outcome: Outcome::Failed(failure) };

@@ -113,8 +113,7 @@ impl Book {
     }
 
     fn arrive(&mut self, key: ExecutionKey, data: &Payload, unprocessed: bool) {
-        let of_client = std::str::from_utf8(data.stored()).ok().and_then(|text| text.parse::<u64>().ok());
-        if let Some(number) = of_client {
+        if let Some(number) = number_of_client(data) {
             self.arrived += 1;
             self.arrivals.entry(number).or_default().push(Arrival { number: self.arrived, key, unprocessed });
         }
@@ -143,7 +142,7 @@ impl Book {
         if fresh && !execution.events.is_empty() {
             self.violations.push(format!("{instance}: execution {number} begins twice"));
         }
-        let mut came = Vec::new();
+        let (mut came, mut undone_arrivals) = (Vec::new(), Vec::new());
         for event in events {
             match &event {
                 Event::ExecutionStarted { .. } => execution.begun = true,
@@ -168,20 +167,35 @@ impl Book {
                 }
                 Event::ExecutionRewound { masked, .. } => {
                     execution.ended.retain(|_, place| !u32::try_from(*place).is_ok_and(|place| masked.contains(&place)));
+                    for undone in masked.iter().filter_map(|place| execution.events.get(*place as usize)) {
+                        // It comes in again, behind the rewind.
+                        if let Event::EventRaised { message, data, .. } = undone {
+                            execution.messages.remove(message);
+                            undone_arrivals.push(data.clone());
+                        }
+                    }
                 }
                 _ => {}
             }
             execution.events.push(event);
+        }
+        for data in undone_arrivals {
+            if let Some(arrivals) = number_of_client(&data).and_then(|number| self.arrivals.get_mut(&number)) {
+                arrivals.retain(|arrival| arrival.key != *key);
+            }
         }
         for (data, unprocessed) in came {
             self.arrive(key.clone(), &data, unprocessed);
         }
     }
 
-    /// A commit has started these in its own transaction.
-    pub fn started(&mut self, deliveries: &[Delivery]) {
+    /// A commit has started these in its own transaction. `there` tells what stands in the store after it.
+    pub fn started(&mut self, deliveries: &[Delivery], there: impl Fn(&InstanceId) -> Option<Header>) {
         for delivery in deliveries {
             if let Delivery::Start { instance, header, .. } = delivery {
+                if there(instance).is_some_and(|there| there.incarnation == header.incarnation && there.revision == 1) {
+                    self.begins_again(&(instance.clone(), header.incarnation));
+                }
                 // If it was refused, the next write of the one that is there says so again.
                 self.revisions.entry((instance.clone(), header.incarnation)).or_insert(1);
             }
@@ -194,6 +208,11 @@ impl Book {
             self.gone.insert((instance.clone(), life));
         }
     }
+}
+
+/// The number that a client's event has for its data.
+fn number_of_client(data: &Payload) -> Option<u64> {
+    std::str::from_utf8(data.stored()).ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable::ids::{Incarnation, MessageId};
-use durable::ports::{ListQuery, ReusePolicy, StoreError};
+use durable::ports::{ListQuery, ReusePolicy};
 use durable::{App, Client, ClientError, InstanceId, Payload, Start};
 use durable_tests::sim::program::Program;
 
@@ -54,15 +54,9 @@ impl Asked {
     }
 }
 
-/// True if a client is to ask again. A rewind that the code does not allow is refused for good: where the branch beside the one that failed has
-/// asked for more since, no rewind takes back just the one.
+/// True if a client is to ask again.
 #[must_use]
 pub fn is_trouble(answer: &Answer) -> bool {
-    if let Err(ClientError::Store(StoreError::Unavailable(text))) = answer
-        && text.contains("cannot be rewound by this build")
-    {
-        return false;
-    }
     matches!(answer, Err(ClientError::Store(_) | ClientError::Stopping | ClientError::TooManyMessages(_) | ClientError::UnknownOrchestrator { .. }))
 }
 

@@ -37,7 +37,7 @@ pub struct Functions {
     limits: Limits,
     processes: BTreeMap<u32, Running>,
     /// The build that has announced itself last.
-    latest: Option<String>,
+    latest: Rc<RefCell<Option<String>>>,
     /// Processes that are to be there.
     wanted: usize,
     /// Messages that processes have, to be visible again when they die.
@@ -51,7 +51,7 @@ impl Functions {
     /// So many processes, whose attempts in place may take so long.
     #[must_use]
     pub fn new(wanted: usize, in_place: Duration) -> Self {
-        Self { limits: Limits::new(in_place), processes: BTreeMap::new(), latest: None, wanted, held: Rc::default() }
+        Self { limits: Limits::new(in_place), processes: BTreeMap::new(), latest: Rc::default(), wanted, held: Rc::default() }
     }
 
     fn begin(&mut self, around: &Rc<Around>) {
@@ -80,12 +80,13 @@ impl Functions {
         around.spawn(process.number, run_all(shards));
         let handler = Rc::new(Handler::new(process.clone(), engine.clone(), self.limits.clone()));
         let build = Some(process.build.app.build_id().to_owned());
-        if std::mem::replace(&mut self.latest, build.clone()) != build {
-            let world = around.world.clone();
+        if *self.latest.borrow() != build {
+            let (world, latest) = (around.world.clone(), self.latest.clone());
             around.spawn(process.number, async move {
                 while caller.put(Letter { ask: Ask::Faulted(None), again: false }, Duration::ZERO).await.is_err() {
                     world.sleep(Duration::from_secs(10)).await;
                 }
+                *latest.borrow_mut() = build;
             });
         }
         self.processes.insert(process.number, Running { process, engine, handler });

@@ -147,10 +147,9 @@ impl Handler {
                 _ => Ok(()),
             };
         }
-        let any = |instance: String, life: String| Ask::Look(Look { instance, life, revision: 0, hop: 0 });
         let ask = match ask {
-            Ask::Look(look) => any(look.instance, look.life),
-            Ask::Timer(timer) if timer.due <= self.process.now() => any(timer.instance, timer.life),
+            Ask::Look(look) => Ask::Look(Look { revision: 0, hop: 0, ..look }),
+            Ask::Timer(timer) if timer.due <= self.process.now() => Ask::Look(Look { revision: 0, ..timer.look() }),
             Ask::Faulted(_) => return Ok(()),
             other => other,
         };
@@ -169,12 +168,11 @@ impl Handler {
     }
 
     async fn timer(&self, timer: &Timer, again: bool) -> Result<(), Undone> {
-        let now = self.process.now();
-        if now < timer.due {
-            self.process.caller().put(Letter { ask: Ask::Timer(timer.clone()), again }, now.until(timer.due)).await?;
+        let look = timer.look();
+        if let Some(early) = look.early(self.process.now()) {
+            self.process.caller().put(Letter { ask: Ask::Timer(timer.clone()), again }, early).await?;
             return Ok(());
         }
-        let look = Look { instance: timer.instance.clone(), life: timer.life.clone(), revision: timer.revision, hop: 0 };
         self.look(&look, again, false).await
     }
 
@@ -191,8 +189,8 @@ impl Handler {
             }
             let now = self.process.now();
             match verdict(&seen.header, !seen.inbox_empty, None, now) {
-                Verdict::Idle => return Ok(()),
-                Verdict::Busy(_) if !net => return Ok(()),
+                Verdict::Idle => return self.unless_early(look, again).await,
+                Verdict::Busy(_) if !net => return self.unless_early(look, again).await,
                 Verdict::Busy(until) => {
                     let next = Look { revision: seen.header.revision, hop: 0, ..look.clone() };
                     return self.put(next, again, now.until(until) + AFTER_CLAIM).await;
@@ -207,6 +205,13 @@ impl Handler {
         self.put(Look { hop: 0, ..look.clone() }, again, AFTER_CLAIM).await
     }
 
+    async fn unless_early(&self, look: &Look, again: bool) -> Result<(), Undone> {
+        match look.early(self.process.now()) {
+            Some(early) => self.put(look.clone(), again, early).await,
+            None => Ok(()),
+        }
+    }
+
     async fn not_yet(&self, look: &Look, again: bool) -> Result<(), Undone> {
         if look.revision == 0 || look.hop >= NOT_YET_HOPS {
             return Ok(());
@@ -215,8 +220,8 @@ impl Handler {
     }
 
     async fn no_progress(&self, look: &Look, seen: &Peeked, again: bool) -> Result<(), Undone> {
-        if wakeups::kept_back(&seen.header, self.process.now()) {
-            return Ok(());
+        if wakeups::in_vain(&seen.header, None, self.process.now()) == Verdict::Idle {
+            return self.unless_early(look, again).await;
         }
         if look.hop >= HOPS {
             self.process.world.note(|| format!("{} was tried {HOPS} times in vain", look.instance));

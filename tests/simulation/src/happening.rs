@@ -32,6 +32,8 @@ pub struct Record {
     pub life: Incarnation,
     /// Its revision.
     pub revision: u64,
+    /// Messages wait for it.
+    pub messages: bool,
     /// It made the instance busy for longer than it was.
     pub raised: bool,
     /// How often it was given to somebody who failed.

@@ -89,9 +89,10 @@ impl Called {
     /// What every invocation does at its end: the first of a build announces it.
     pub async fn end(&self) {
         let build = Some(self.process.build.app.build_id().to_owned());
-        if std::mem::replace(&mut self.shared.borrow_mut().latest, build.clone()) != build {
-            // What is lost of this waits for its next try.
-            let _ = self.send(Ask::Faulted(None)).await;
+        let is_new = self.shared.borrow().latest != build;
+        // What is lost of this waits for the next process.
+        if is_new && self.send(Ask::Faulted(None)).await.is_ok() {
+            self.shared.borrow_mut().latest = build;
         }
     }
 
@@ -99,14 +100,14 @@ impl Called {
     ///
     /// # Errors
     /// Store trouble.
-    pub async fn pass_on(&self, unfinished: Vec<InstanceId>, hop: u32) -> Result<(), Failed> {
+    pub async fn pass_on(&self, unfinished: Vec<InstanceId>, due: Option<Timestamp>) -> Result<(), Failed> {
         let line = self.line();
         let sent = join_all(unfinished.into_iter().map(|instance| {
             let line = line.clone();
             async move {
                 let Some(peek) = line.peek(&instance, true).await? else { return Ok(()) };
                 let (life, revision) = (peek.header.incarnation.to_string(), peek.header.revision);
-                self.send(Ask::Drive(Look { instance: instance.to_string(), life, revision, hop })).await
+                self.send(Ask::Drive(Look { instance: instance.to_string(), life, revision, hop: 0, due })).await
             }
         }));
         sent.await.into_iter().collect::<Result<(), StoreError>>().map_err(Failed::from)
@@ -114,7 +115,7 @@ impl Called {
 
     async fn drive(&self, instances: &[InstanceId]) -> Result<(), Failed> {
         let unfinished = self.drive_here(instances).await;
-        self.pass_on(unfinished, 0).await
+        self.pass_on(unfinished, None).await
     }
 
     async fn drive_here(&self, instances: &[InstanceId]) -> Vec<InstanceId> {
@@ -144,7 +145,7 @@ impl Called {
         }
         if !to_drive.is_empty() {
             let unfinished = self.drive_here(&to_drive).await;
-            if self.pass_on(unfinished.clone(), 0).await.is_err() {
+            if self.pass_on(unfinished.clone(), None).await.is_err() {
                 failed.extend(unfinished);
             }
         }
@@ -154,14 +155,13 @@ impl Called {
     async fn look(&self, seen: &Record) -> Result<bool, Failed> {
         let line = self.line();
         let mut peek = line.peek(&seen.instance, false).await?;
-        if !peek.as_ref().is_some_and(|peek| peek.header.incarnation == seen.life && peek.header.revision >= seen.revision) {
-            // The cheap read showed a time before the change, perhaps the life before.
+        if !wakeups::shows(peek.as_ref(), seen.life, seen.revision, seen.messages) {
             peek = line.peek(&seen.instance, true).await?;
         }
         let Some(peek) = peek.filter(|peek| peek.header.incarnation == seen.life) else { return Ok(false) };
         let Asked { drive, check } = wakeups::told(&peek.header, !peek.inbox_empty, waits(&peek), seen.raised, self.process.now());
         if let Some(until) = check {
-            let look = Look { instance: seen.instance.to_string(), life: seen.life.to_string(), revision: peek.header.revision, hop: 0 };
+            let look = Look { instance: seen.instance.to_string(), life: seen.life.to_string(), revision: peek.header.revision, hop: 0, due: None };
             self.send(Ask::Check(look, until)).await?;
         }
         Ok(drive)
@@ -196,7 +196,9 @@ impl Called {
             arm(&self.process, Timer { armed: now, ..timer.clone() }).await?;
             return Ok(());
         }
-        self.drive(&[instance]).await
+        let unfinished = self.drive_here(&[instance]).await;
+        self.pass_on(unfinished, Some(timer.due)).await?;
+        if timer.due <= now && self.process.now() < timer.due { Err(Failed::NotYet) } else { Ok(()) }
     }
 
     async fn check(&self, look: &Look, covers: Timestamp) -> Result<(), Failed> {
@@ -206,19 +208,22 @@ impl Called {
             let now = self.process.now();
             let peek = self.line().peek(&instance, true).await?.filter(|peek: &Peeked| peek.header.incarnation == life);
             let Some(peek) = peek else { return Ok(()) };
-            let standing = Some((peek.header.revision, peek.inbox_empty));
-            if verdict(&peek, now) == Verdict::Drive && std::mem::replace(&mut before, standing) == standing {
-                // A drive changed nothing. What bears a fault has its alarm, or another build; all else is tried again later.
-                return if wakeups::kept_back(&peek.header, now) { Ok(()) } else { Err(Failed::Unfinished) };
+            let standing = (peek.header.revision, peek.inbox_empty);
+            let mut found = verdict(&peek, now);
+            if found == Verdict::Drive && before.replace(standing) == Some(standing) {
+                found = wakeups::in_vain(&peek.header, waits(&peek), now);
+                if found == Verdict::Drive {
+                    return Err(Failed::Unfinished);
+                }
             }
-            match wakeups::check(verdict(&peek, now), covers, now, self.limit) {
+            match wakeups::check(found, covers, now, self.limit) {
                 Step::End => return Ok(()),
                 Step::Wait(until) => self.process.world.sleep(now.until(until)).await,
                 Step::Again(_) => return Err(Failed::StillClaimed),
                 Step::Drive => {
                     let unfinished = self.drive_here(std::slice::from_ref(&instance)).await;
                     let left = !unfinished.is_empty();
-                    self.pass_on(unfinished, 0).await?;
+                    self.pass_on(unfinished, None).await?;
                     if left {
                         return Err(Failed::Unfinished);
                     }
@@ -235,8 +240,10 @@ impl Called {
             if peek.is_some_and(|peek| peek.header.revision == look.revision) {
                 return Err(Failed::Unfinished);
             }
+        } else if look.early(self.process.now()).is_some() {
+            return Err(Failed::NotYet);
         }
-        self.pass_on(unfinished, 0).await
+        self.pass_on(unfinished, look.due).await
     }
 
     async fn activity(&self, attempt: &Attempt, request: u64) -> Result<(), Failed> {
@@ -265,7 +272,7 @@ impl Called {
         if delivered? == Delivered::Full {
             return Err(Failed::Unfinished);
         }
-        self.pass_on(unfinished, 0).await
+        self.pass_on(unfinished, None).await
     }
 
     async fn faulted(&self, after: Option<String>) -> Result<(), Failed> {
@@ -290,7 +297,7 @@ impl Called {
         let next = match ask {
             Ask::Check(look, until) => on(look).map(|look| Ask::Check(look, until)),
             Ask::Drive(look) => on(look).map(Ask::Drive),
-            Ask::Timer(timer) => Some(Ask::Drive(Look { instance: timer.instance, life: timer.life, revision: timer.revision, hop: 0 })),
+            Ask::Timer(timer) => Some(Ask::Drive(timer.look())),
             Ask::Activity(attempt) => return self.lost(&attempt).await,
             Ask::Faulted(after) => Some(Ask::Faulted(after)),
             Ask::Look(_) => None,

@@ -23,6 +23,7 @@ use crate::world::World;
 const BATCH: usize = 10;
 
 /// What a process was given, and who gives it again if it dies.
+#[derive(Debug)]
 enum Held {
     Records(usize, Vec<Record>),
     Event(Event),
@@ -55,7 +56,7 @@ impl Lambda {
         let process = around.process();
         let whole = self.platform.whole;
         let (world, number) = (around.world.clone(), process.number);
-        world.note(|| format!("p{number} is invoked on machine {}", process.machine));
+        world.note(|| format!("p{number} is invoked on machine {} with {held:?}", process.machine));
         around.spawn(number, async move {
             world.sleep(whole).await;
             world.note(|| format!("p{number} has reached its limit"));
@@ -202,7 +203,7 @@ impl Host for Lambda {
             let answer = request(invocation.engine.client()).await;
             called.around.answer(number, answer);
             let unfinished = invocation.finish().await;
-            if called.pass_on(unfinished, 0).await.is_err() {
+            if called.pass_on(unfinished, None).await.is_err() {
                 called.process.world.note(|| "what is unfinished could not be passed on".to_owned());
             }
             called.end().await;

@@ -87,7 +87,7 @@ impl Wake for SafetyNet {
         if serves {
             return Box::pin(std::future::ready(Ok(Handle::new())));
         }
-        let look = Look { instance: instance.to_string(), life: incarnation.to_string(), revision, hop: 0 };
+        let look = Look { instance: instance.to_string(), life: incarnation.to_string(), revision, hop: 0, due: None };
         let put = self.process.caller().put(letter(Ask::Look(look)), SAFETY);
         let nets = self.nets.clone();
         Box::pin(async move {
@@ -132,8 +132,8 @@ pub struct Covered {
 impl Covered {
     async fn behind<T>(&self, look: Look, write: PortFuture<StoreResult<T>>, needs_one: impl FnOnce(&T) -> bool) -> StoreResult<T> {
         let ask = Ask::Look(look);
-        self.caller.put(letter(ask.clone()), DELAY).await?;
         let begun = self.world.now();
+        self.caller.put(letter(ask.clone()), DELAY).await?;
         match write.await {
             Ok(done) if begun.until(self.world.now()) > IN_TIME && needs_one(&done) => self.caller.put(letter(ask), DELAY).await.map(|_| done),
             Ok(done) => Ok(done),
@@ -146,7 +146,7 @@ impl Covered {
 }
 
 fn look(instance: &InstanceId, life: Option<Incarnation>, revision: u64) -> Look {
-    Look { instance: instance.to_string(), life: life.map(|life| life.to_string()).unwrap_or_default(), revision, hop: 0 }
+    Look { instance: instance.to_string(), life: life.map(|life| life.to_string()).unwrap_or_default(), revision, hop: 0, due: None }
 }
 
 impl Store for Covered {

@@ -159,7 +159,14 @@ impl SimStore {
         let shard = instance.as_str().bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte))) % SHARDS;
         let delayed = world.trouble(&[Fault::Delayed]).map_or(0, |(_, more)| more % 600_000);
         let mut state = world.state();
-        let record = Record { instance: instance.clone(), life: peeked.header.incarnation, revision: peeked.header.revision, raised, tries: 0 };
+        let record = Record {
+            instance: instance.clone(),
+            life: peeked.header.incarnation,
+            revision: peeked.header.revision,
+            messages: !peeked.inbox_empty,
+            raised,
+            tries: 0,
+        };
         if let Some(stream) = state.streams.get_mut(shard) {
             stream.push_back(record);
         }
@@ -175,7 +182,7 @@ impl SimStore {
         if matches!(created, Created::Created(_)) {
             self.shared.world.note(|| format!("p{} CREATE {instance} life {} {:?}", writer.process, header.incarnation, header.status));
             self.book().wrote(writer, &instance, &header, None, &append, true);
-            self.book().started(&deliveries);
+            self.book().started(&deliveries, |there| self.peek_now(there).map(|there| there.header));
             self.wrote(&instance, Wrote::Created);
         }
         Ok(created)
@@ -217,7 +224,7 @@ impl SimStore {
                 });
                 self.book().took(&instance, &header, &taken);
                 self.book().wrote(writer, &instance, &header, before.as_ref(), &append, reset);
-                self.book().started(&deliveries);
+                self.book().started(&deliveries, |there| self.peek_now(there).map(|there| there.header));
                 self.wrote(&instance, Wrote::Committed);
             }
             CommitOutcome::Lost(_) => world.note(|| format!("p{} LOST {instance} r{}", writer.process, header.revision)),

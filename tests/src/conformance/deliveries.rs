@@ -1,6 +1,9 @@
 //! What a commit asks of other instances, for the stores that do it in the commit. The others keep it in the outbox: there is nothing to
 //! test here, and each test says so by an explicit return.
 
+use durable::header::Delivery;
+use durable::history::ParentRef;
+use durable::message::{MessageBody, Outcome};
 use durable::ports::{CommitOutcome, Create, Delivered};
 
 use super::Subject;
@@ -36,6 +39,23 @@ pub async fn a_child_that_was_started_before_is_left_as_it_is(store: Subject) {
     assert_eq!(committed.inbox, []);
     let loaded = load(&*store, "c").await;
     assert_eq!((loaded.header.revision, loaded.events, loaded.output), (2, events(0..3), Some(text("1"))));
+}
+
+/// A child that was started before and has ended since: its parent, which may have missed that, finds its end in its own inbox.
+pub async fn a_child_that_has_ended_since_it_was_started_is_told_to_the_parent_again(store: Subject) {
+    let Some(p) = parent(&store).await else { return };
+    let mut start = child("c", 5, Some(raised(9)));
+    if let Delivery::Start { header, .. } = &mut start {
+        header.parent = Some(ParentRef { instance: id("p"), incarnation: p.header.incarnation, execution: 0, sequence: 4, awaited: true });
+    }
+    let committed = Turn::on("p", &p).delivers(vec![start.clone()]).lands(&*store).await;
+    Turn::on("c", &load(&*store, "c").await).completes(text("1")).lands(&*store).await;
+    let mut p = load(&*store, "p").await;
+    p.token = committed.token;
+    let committed = Turn::on("p", &p).delivers(vec![start]).lands(&*store).await;
+    let told: Vec<_> = committed.inbox.iter().map(|message| &message.body).collect();
+    assert_eq!(told, [&MessageBody::ChildEnded { execution: 0, sequence: 4, child: id("c"), outcome: Outcome::Completed(text("1")) }]);
+    assert_eq!(load(&*store, "c").await.header.revision, 2);
 }
 
 /// A child whose id belongs to another live instance is refused: the parent finds the refusal in its own inbox, the other is unharmed.

@@ -77,6 +77,22 @@ pub async fn a_late_commit_of_a_former_life_changes_nothing(store: Subject) {
     }
 }
 
+/// A driver of a life that was replaced, and whose start then came once more, builds on what is not there any more: life and revision are the same.
+pub async fn a_commit_on_a_life_that_has_begun_anew_changes_nothing(store: Subject) {
+    let any = |incarnation| Create { policy: ReusePolicy::ReplaceAny, ..start("a", incarnation) };
+    created(&*store, any(1)).await;
+    let before = load(&*store, "a").await;
+    created(&*store, any(2)).await;
+    let mut again = any(1);
+    again.header.commit_id = commit_id(77);
+    created(&*store, again).await;
+    let late = Turn::on("a", &before).append(events(0..3)).completes(text("0"));
+    let winner = late.loses(&*store).await.unwrap();
+    for stands in [winner, load(&*store, "a").await] {
+        assert_eq!((stands.header.revision, stands.header.commit_id, stands.events, stands.output), (1, commit_id(77), vec![], None));
+    }
+}
+
 /// A start of the first life that is repeated late is refused while the second is alive; by default nothing replaces a live one.
 pub async fn a_late_start_of_a_former_life_is_refused_by_the_live_one(store: Subject) {
     ended(&*store, "a", 1).await;

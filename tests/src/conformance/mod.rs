@@ -123,6 +123,7 @@ macro_rules! conformance_suite {
             }
             deliveries {
                 a_child_is_started_in_the_commit
+                a_child_that_has_ended_since_it_was_started_is_told_to_the_parent_again
                 a_child_that_was_started_before_is_left_as_it_is
                 a_refused_child_is_told_to_the_parent
                 a_child_replaces_an_ended_instance
@@ -176,6 +177,7 @@ macro_rules! conformance_suite {
                 messages_of_a_purged_life_never_reach_the_next
                 messages_of_a_former_life_never_reach_one_that_has_worked
                 a_late_commit_of_a_former_life_changes_nothing
+                a_commit_on_a_life_that_has_begun_anew_changes_nothing
                 a_late_start_of_a_former_life_is_refused_by_the_live_one
                 many_lives_of_one_id_keep_apart
             }

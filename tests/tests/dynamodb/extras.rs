@@ -64,13 +64,13 @@ fn faulted_instances_are_named_until_they_are_cured_or_end() {
     Local::get().run(extras::faulted_instances_are_named_until_they_are_cured_or_end(&Local::get().fresh()));
 }
 
-/// Each build is claimed once in each hub.
+/// Each hub remembers the build that was noted last.
 #[test]
-fn a_build_is_claimed_once() {
+fn the_build_that_was_noted_last_is_the_latest() {
     let local = Local::get();
     let (client, table) = (Local::client(local.address()), local.table());
     let [one, two] = ["one", "two"].map(|hub| Local::store(&client, &table, hub));
-    local.run(extras::a_build_is_claimed_once(&one, &two));
+    local.run(extras::the_build_that_was_noted_last_is_the_latest(&one, &two));
 }
 
 /// A walk meets every instance, and removes what a purge that was broken off has left.

@@ -33,7 +33,7 @@ impl Aws {
         // `RUST_LOG` shows what the driver has to say.
         let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_writer(std::io::stderr).try_init();
         let (local, webhook, folder) = (Local::get(), Webhook::new(), tempfile::tempdir().expect("a temporary folder"));
-        let builder = builder(program, &local.table(), &folder.path().join("log")).env("WEBHOOK_SERVICE_URL", &webhook.url);
+        let builder = builder(program, local, &local.table(), &folder.path().join("log")).env("WEBHOOK_SERVICE_URL", &webhook.url);
         let cloud = local.run(with(builder).start()).unwrap_or_else(|e| panic!("the driver does not start: {e}"));
         Self { cloud, webhook, folder }
     }
@@ -66,12 +66,12 @@ impl Aws {
 }
 
 /// This program as the function on a table, with the template's mapping and timers, and short delays of the safety nets.
-pub fn builder(program: &Path, table: &str, log: &Path) -> Builder {
+pub fn builder(program: &Path, local: &Local, table: &str, log: &Path) -> Builder {
     let retries = vec![Duration::from_secs(1), Duration::from_secs(2)];
     Cloud::builder()
         .bootstrap(program)
         .log(log)
-        .dynamodb(format!("http://{}", Local::get().address()))
+        .dynamodb(format!("http://{}", local.address()))
         .stream(table, Mapping { filter: filter(), poll: Duration::from_millis(100), ..Mapping::default() })
         .definition(Path::new(ROOT).join("infra/aws/timer.asl.json"))
         .substitution("Partition", "aws")

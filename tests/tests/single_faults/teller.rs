@@ -237,10 +237,10 @@ pub fn outcome(http: &mut Http) -> Vec<String> {
     ids.flat_map(|id| facts(http, &id)).collect()
 }
 
-/// Asks until the answer is no refusal for want of time: this machine may do much else.
+/// Asks until it is shown: the last fault may strike, or its process be begun again, only now.
 #[track_caller]
 fn shown(http: &mut Http, path: &str) -> Value {
-    wait_for(path, PATIENCE, || Some(http.get(path)).filter(|answer| !matches!(answer.code, 429 | 503))).json()
+    wait_for(path, PATIENCE, || http.request("GET", path, None).ok().filter(|answer| matches!(answer.code, 200 | 202))).json()
 }
 
 #[track_caller]

@@ -13,7 +13,8 @@ pub trait Beside: Store + Sized {
     async fn claim(&self, effect: &EffectId, attempt: u32, run: &str, until: Timestamp, now: Timestamp) -> bool;
     async fn give_back(&self, effect: &EffectId, attempt: u32, run: &str);
     async fn faulted_behind(&self, after: Option<&InstanceId>) -> Vec<InstanceId>;
-    async fn claims(&self, build: &str) -> bool;
+    async fn is_latest(&self, build: &str) -> bool;
+    async fn note(&self, build: &str);
 }
 
 /// Spells the trait for a store, whose methods have these names; a look may take more.
@@ -36,8 +37,12 @@ macro_rules! beside {
                 self.faulted(after).await.unwrap()
             }
 
-            async fn claims(&self, build: &str) -> bool {
-                self.claim_build(build).await.unwrap()
+            async fn is_latest(&self, build: &str) -> bool {
+                self.is_latest_build(build).await.unwrap()
+            }
+
+            async fn note(&self, build: &str) {
+                self.note_build(build).await.unwrap();
             }
         }
     };
@@ -126,13 +131,14 @@ fn fault() -> Fault {
     }
 }
 
-/// Each build is claimed once in each hub, and once more when it comes back.
-pub async fn a_build_is_claimed_once<S: Beside>(one: &S, two: &S) {
-    let answers = futures_util::future::join_all((0..8).map(|_| one.claims("b1"))).await;
-    assert_eq!(answers.into_iter().filter(|granted| *granted).count(), 1);
-    assert!(two.claims("b1").await);
-    assert!(one.claims("b2/ü").await);
-    assert!(!one.claims("b2/ü").await);
-    assert!(one.claims("b1").await);
-    assert!(!one.claims("b1").await);
+/// Each hub remembers the build that was noted last, and only that one.
+pub async fn the_build_that_was_noted_last_is_the_latest<S: Beside>(one: &S, two: &S) {
+    assert!(!one.is_latest("b1").await);
+    for build in ["b1", "b1", "b2/ü", "b1"] {
+        one.note(build).await;
+        for other in ["b1", "b2/ü", "b"] {
+            assert_eq!(one.is_latest(other).await, other == build);
+        }
+    }
+    assert!(!two.is_latest("b1").await);
 }

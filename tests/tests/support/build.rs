@@ -1,6 +1,7 @@
 //! The programs under test, built once per test process by the cargo that runs the tests.
 //!
-//! Must never: test an older build than the sources say.
+//! They are built as parts of the whole workspace with its suites, so that all is compiled already when the whole workspace's tests run. Must
+//! never: test an older build than the sources say.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,57 +12,57 @@ use serde_json::Value;
 /// The program around the template, as a user builds it.
 pub fn template() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build(&["-p", "durable-orchestrator", "--bin", "durable-orchestrator"]))
+    PROGRAM.get_or_init(|| build("--bin", "durable-orchestrator"))
 }
 
 /// A server whose orchestrators make trouble.
 pub fn misbehaving() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "misbehaving"]))
+    PROGRAM.get_or_init(|| build("--example", "misbehaving"))
 }
 
 /// A server whose orchestrators make work.
 pub fn workload() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "workload"]))
+    PROGRAM.get_or_init(|| build("--example", "workload"))
 }
 
 /// The same work as a Lambda function.
 pub fn workload_lambda() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "workload_lambda"]))
+    PROGRAM.get_or_init(|| build("--example", "workload_lambda"))
 }
 
-/// The local driver of the AWS host. The suites are named beside it so that it is linked from what they have compiled already.
+/// The local driver of the AWS host.
 pub fn aws_driver() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    let what = ["-p", "durable-tests", "--example", "workload_lambda", "-p", "durable-aws-dev", "--bin", "durable-aws-dev"];
-    PROGRAM.get_or_init(|| build(&what))
+    PROGRAM.get_or_init(|| build("--bin", "durable-aws-dev"))
 }
 
 /// The same work as a custom handler of Azure Functions.
 pub fn workload_azure() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "workload_azure"]))
+    PROGRAM.get_or_init(|| build("--example", "workload_azure"))
 }
 
 /// A custom handler that does what a test tells it.
 pub fn custom_handler() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| build(&["-p", "durable-tests", "--example", "custom_handler"]))
+    PROGRAM.get_or_init(|| build("--example", "custom_handler"))
 }
 
-fn build(what: &[&str]) -> PathBuf {
+fn build(kind: &str, name: &str) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.arg("build").args(what).arg("--message-format=json").current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    // An example of the suites stands beside a program, for its dependencies are compiled as the suites need them only then.
+    let what = if kind == "--bin" { vec![kind, name, "--example", "workload"] } else { vec![kind, name] };
+    command.args(["build", "--workspace", "--message-format=json"]).args(what).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     forget_this_package(&mut command);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
     let built = command.stderr(Stdio::inherit()).output().expect("cargo can be run");
-    assert!(built.status.success(), "`cargo build {}` failed: its messages stand above", what.join(" "));
-    let name = what.last().copied().unwrap_or_default();
+    assert!(built.status.success(), "`cargo build {}` failed: its messages stand above", kind.to_owned() + " " + name);
     let messages = String::from_utf8_lossy(&built.stdout);
     let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let program = messages.find_map(|message| (message["target"]["name"] == name).then(|| message["executable"].as_str().map(PathBuf::from))?);

@@ -25,8 +25,8 @@ fn faulted_instances_are_named_until_they_are_cured_or_end() {
     Azurite::get().run(extras::faulted_instances_are_named_until_they_are_cured_or_end(&Azurite::get().fresh()));
 }
 
-/// Each build is claimed once in each hub.
+/// Each hub remembers the build that was noted last.
 #[test]
-fn a_build_is_claimed_once() {
-    Azurite::get().run(extras::a_build_is_claimed_once(&Azurite::get().fresh(), &Azurite::get().fresh()));
+fn the_build_that_was_noted_last_is_the_latest() {
+    Azurite::get().run(extras::the_build_that_was_noted_last_is_the_latest(&Azurite::get().fresh(), &Azurite::get().fresh()));
 }

@@ -112,7 +112,7 @@ impl DynamoStore {
                     let winner = item.map(Item::read).transpose()?.filter(|winner| !winner.purging);
                     match winner {
                         // Only a sender's number has grown: the revision still is what the turn builds on.
-                        Some(same) if same.incarnation == commit.header.incarnation && same.revision == commit.base => there = same,
+                        Some(same) if seen.is(&same) => there = same,
                         winner => {
                             self.take_back(pk, commit, winner.as_ref(), own_rows).await;
                             return match winner {
@@ -219,7 +219,9 @@ fn prepare(pk: &str, commit: &Commit, there: &Item) -> Prepared {
 fn expression(commit: &Commit, seen: &Seen, there: &Item, prepared: &Prepared) -> (Expr, Vec<InARow>) {
     let (header, mut expr) = (&commit.header, Expr::default());
     let (life, base) = (expr.value(binary(header.incarnation.0)), expr.value(number(commit.base)));
-    expr.only_if(format!("i = {life} AND r = {base} AND attribute_not_exists(p)"));
+    // A life that was replaced can be started once more, by a client that had no answer: its header then bears another commit's id.
+    let found = expr.value(seen.item.header.attribute());
+    expr.only_if(format!("i = {life} AND r = {base} AND h = {found} AND attribute_not_exists(p)"));
     let rows = senders::note(commit.direct.iter().filter_map(|message| message.sender.as_ref()), &there.senders, &mut expr);
     expr.set("r", number(header.revision));
     expr.set("h", prepared.header.attribute());

@@ -3,17 +3,17 @@
 //! A row that names an instance is written before the commit that records its fault, and removed after the one that cures or ends it. So a
 //! row may be there without a fault (whoever finds it looks), and no fault is without a row.
 
-use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use durable::header::Header;
 use durable::ids::InstanceId;
 use durable::ports::StoreResult;
 
 use super::attrs::{self, binary, number, text, text_in};
-use super::call::{Ask, Fail};
+use super::call::Ask;
 use super::capacity::Operation;
 use super::rows::{Range, Read};
 use super::runs::granted;
-use super::{DynamoStore, keys, spill};
+use super::{DynamoStore, keys};
 
 /// Instances in a page.
 const PAGE: i32 = 100;
@@ -56,31 +56,22 @@ impl DynamoStore {
         granted(self.call(ask, || request.clone().send()).await).map(|_| ())
     }
 
-    /// Notes that a build runs on this hub. True for the first caller with that build since another one was noted: one that comes back is new
-    /// again, for it may run what the other could not.
+    /// True if this is the build that was noted last. One that comes back is not: it may run what the other could not.
+    ///
+    /// # Errors
+    /// [`durable::ports::StoreError`] if the table cannot be read.
+    pub async fn is_latest_build(&self, build: &str) -> StoreResult<bool> {
+        let row = self.get(Operation::Build, &self.inner.hub.builds(), keys::LATEST, true, None).await?;
+        Ok(row.is_some_and(|row| text_in(&row, "n") == Some(build)))
+    }
+
+    /// Notes which build runs on this hub. To be called when what that entails is on its way, and not before: nobody else sees to it afterwards.
     ///
     /// # Errors
     /// [`durable::ports::StoreError`] if the table cannot be written; the call may be repeated.
-    pub async fn claim_build(&self, build: &str) -> StoreResult<bool> {
-        let mine = spill::nonce();
+    pub async fn note_build(&self, build: &str) -> StoreResult<()> {
         let mut row = attrs::key(&self.inner.hub.builds(), keys::LATEST);
-        row.insert("u".to_owned(), text(&mine));
         row.insert("n".to_owned(), text(build));
-        let request = self
-            .inner
-            .client
-            .put_item()
-            .table_name(&self.inner.table)
-            .set_item(Some(row))
-            .condition_expression("attribute_not_exists(pk) OR n <> :build")
-            .expression_attribute_values(":build", text(build))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let ask = Ask { operation: Operation::Build, action: "PutItem", repeatable: true };
-        match self.call(ask, || request.clone().send()).await {
-            // A repeat meets what its own first try has written.
-            Err(Fail::Condition(Some(row))) => Ok(text_in(&row, "u") == Some(&mine)),
-            answer => granted(answer),
-        }
+        self.put_rows(Operation::Build, vec![row]).await
     }
 }

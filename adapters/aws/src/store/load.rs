@@ -33,6 +33,14 @@ pub(super) struct Seen {
     pub cleaned: bool,
 }
 
+impl Seen {
+    /// True if nobody has committed since, nor put another life in the place, even if that life and its revision have the same numbers.
+    pub fn is(&self, now: &Item) -> bool {
+        let stand = |item: &Item| (item.incarnation, item.revision);
+        stand(&self.item) == stand(now) && self.item.header == now.header
+    }
+}
+
 /// An instance with all its rows; or it has changed since its item was read.
 pub(super) enum Whole {
     Is(Box<Loaded>),

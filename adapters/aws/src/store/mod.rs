@@ -75,6 +75,8 @@ pub const WORK: &str = "w";
 pub const INCARNATION: &str = "i";
 /// The attribute with the revision of an instance: a number.
 pub const REVISION: &str = "r";
+/// Where the ids of the messages that wait stand in an item in DynamoDB's JSON: a list.
+pub const INBOX: &str = "/q/L";
 /// The attribute with the id of an instance, if its key does not hold all of it.
 pub const ID: &str = "n";
 

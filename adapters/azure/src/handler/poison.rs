@@ -62,10 +62,9 @@ impl Handler {
 
     /// To the queue that it is for. A wake-up goes as a look at whatever there is: what it waited for is over.
     async fn put_back(&self, work: Work) -> Result<(), StoreError> {
-        let any = |instance: String, life: String| Work::Look(Look { instance, life, revision: 0, hop: 0 });
         let (queue, work) = match work {
-            Work::Look(look) => (&self.queues.work, any(look.instance, look.life)),
-            Work::Timer(timer) if timer.due <= SystemClock.now() => (&self.queues.work, any(timer.instance, timer.life)),
+            Work::Look(look) => (&self.queues.work, Work::Look(Look { revision: 0, hop: 0, ..look })),
+            Work::Timer(timer) if timer.due <= SystemClock.now() => (&self.queues.work, Work::Look(Look { revision: 0, ..timer.look() })),
             Work::Timer(timer) => (&self.queues.alarms, Work::Timer(timer)),
             Work::Activity(attempt) => (&self.queues.activities, Work::Activity(attempt)),
             // The next hour, or the next build, asks for it again.

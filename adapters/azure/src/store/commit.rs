@@ -157,7 +157,7 @@ impl TableStore {
                 Some(1) if gate.is_some() && refusal.status == 412 => exactly = false,
                 // The header has changed, or something that only a commit changes.
                 _ => match self.load_now(operation::COMMIT, &commit.instance, None).await? {
-                    Some(there) if there.header.incarnation == commit.header.incarnation && there.header.revision == commit.base => {
+                    Some(there) if seen_in(&there).is_some_and(|now| now.item.tag == seen.item.tag) => {
                         tracing::warn!(instance = %commit.instance, %refusal, "a commit is put together again");
                         (gate, exactly) = (seen_in(&there).and_then(|seen| seen.gate.clone()), true);
                     }

@@ -12,7 +12,7 @@ pub use durable_host::Peeked;
 
 use super::call::Fail;
 use super::item::FOR_A_LOOK;
-use super::stored::{self, Stored};
+use super::stored::Stored;
 use super::{TableStore, keys, operation};
 use crate::table::{Change, Entity, Filter, If};
 
@@ -110,28 +110,28 @@ impl TableStore {
         granted(self.change_again(operation::FAULT, &Change::Delete(keys::FAULTS.to_owned(), key, If::Tag(there.tag))).await).map(drop)
     }
 
-    /// Notes that a build runs on this hub. True for the first caller with that build since another one was noted: one that comes back is new
-    /// again, for it may run what the other could not.
+    /// True if this is the build that was noted last. One that comes back is not: it may run what the other could not.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the table cannot be read.
+    pub async fn is_latest_build(&self, build: &str) -> StoreResult<bool> {
+        let there = self.get(operation::BUILD, keys::BUILDS, keys::LATEST, None).await?;
+        Ok(there.is_some_and(|there| there.text("n") == Some(&name_of(build))))
+    }
+
+    /// Notes which build runs on this hub. To be called when what that entails is on its way, and not before: nobody else sees to it afterwards.
     ///
     /// # Errors
     /// [`StoreError`] if the table cannot be written; the call may be repeated.
-    pub async fn claim_build(&self, build: &str) -> StoreResult<bool> {
-        let (mine, name) = (stored::nonce(), build.chars().take(1000).collect::<String>());
-        let row = Entity::new(keys::BUILDS, keys::LATEST).with("u", mine.as_str()).with("n", name.as_str());
-        // Whoever comes in between has another build, or this one: a few rounds tell.
-        for _ in 0..4 {
-            let change = match self.get(operation::BUILD, keys::BUILDS, keys::LATEST, None).await? {
-                None => Change::Insert(row.clone()),
-                // A repeat meets what its own first try has written.
-                Some(there) if there.text("n") == Some(&name) => return Ok(there.text("u") == Some(&mine)),
-                Some(there) => Change::Replace(row.clone(), If::Tag(there.tag)),
-            };
-            if granted(self.change_again(operation::BUILD, &change).await)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    pub async fn note_build(&self, build: &str) -> StoreResult<()> {
+        let row = Entity::new(keys::BUILDS, keys::LATEST).with("n", name_of(build));
+        Ok(self.change_again(operation::BUILD, &Change::Put(row)).await.map(drop)?)
     }
+}
+
+/// As much of a build's id as is kept.
+fn name_of(build: &str) -> String {
+    build.chars().take(1000).collect()
 }
 
 /// True if a conditional write was done.

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     fn sender(name: usize, number: u64) -> Sender {
-        Sender { instance: InstanceId::new(format!("s{name}")).unwrap(), incarnation: Incarnation([1; 8]), number }
+        Sender { instance: InstanceId::new(format!("s{name}")).unwrap(), life: Incarnation([1; 8]), number }
     }
 
     #[test]

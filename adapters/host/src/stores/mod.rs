@@ -39,7 +39,7 @@ pub fn digest(of: &[u8], bytes: usize) -> String {
 #[must_use]
 pub fn sender_name(sender: &Sender) -> String {
     let mut hash = Sha256::new();
-    hash.update(sender.incarnation.0);
+    hash.update(sender.life.0);
     hash.update(sender.instance.as_str().as_bytes());
     BASE64_URL_SAFE_NO_PAD.encode(&hash.finalize()[..12])
 }
@@ -118,14 +118,17 @@ impl Holder {
     }
 }
 
-/// Waits before a repeat, each time longer. False if there is no time left for that.
+/// A repeat has at least this long. What is sent and given up at once may be done after its sender has said that it was not.
+const ROOM: Duration = Duration::from_millis(200);
+
+/// Waits before a repeat, each time longer. False if there is no time left for that and for the repeat.
 pub async fn pause_before(pause: &mut Duration, end: Instant) -> bool {
     let mut random = [0; 2];
     SystemEntropy.fill(&mut random);
     // Between half of it and all of it, so that those who were refused together do not come back together.
     let wait = pause.mul_f64(0.5 + f64::from(u16::from_be_bytes(random)) / 131_072.0);
     *pause = (*pause * 2).min(LONGEST_PAUSE);
-    if Instant::now() + wait >= end {
+    if Instant::now() + wait + ROOM >= end {
         return false;
     }
     tokio::time::sleep(wait).await;
@@ -189,6 +192,6 @@ mod tests {
         let (mut pause, begun) = (Duration::from_millis(4), Instant::now());
         assert!(pause_before(&mut pause, begun + Duration::from_secs(60)).await);
         assert!(begun.elapsed() >= Duration::from_millis(2) && pause == Duration::from_millis(8));
-        assert!(!pause_before(&mut pause, Instant::now()).await);
+        assert!(!pause_before(&mut pause, Instant::now() + ROOM).await);
     }
 }
