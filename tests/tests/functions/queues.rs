@@ -175,15 +175,21 @@ fn what_is_no_base64_goes_to_the_poison_queue_and_calls_nobody() {
 
 #[test]
 fn what_has_been_taken_too_often_elsewhere_calls_nobody() {
-    let on = queue(|options| overridden(options, "maxDequeueCount", "2"));
-    on.app.host.die();
-    on.put("hello");
-    for count in 1..=3 {
-        on.app.until("it is taken by somebody else", |_| {
-            on.ask(|queue| async move { queue.get(1, Duration::from_secs(1)).await.unwrap() }).iter().any(|message: &Message| message.dequeue_count == count)
-        });
-    }
-    on.app.host.revive().unwrap();
+    let (elsewhere, name) = (queue(|options| options), fresh());
+    let taken = elsewhere.queue.beside(&name);
+    elsewhere.ask(|_| {
+        let taken = taken.clone();
+        async move {
+            taken.create().await.unwrap();
+            taken.put(&STANDARD.encode("hello")).await.unwrap();
+        }
+    });
+    elsewhere.app.until("it has been taken three times", |_| {
+        let taken = taken.clone();
+        let messages: Vec<Message> = elsewhere.ask(|_| async move { taken.get(1, Duration::from_secs(1)).await.unwrap() });
+        messages.iter().any(|message| message.dequeue_count >= 3)
+    });
+    let on = listening(&name, json!({}), |options| overridden(options, "maxDequeueCount", "2"));
     on.app.until("it is poison", |_| on.poison().len() == 1);
     assert_eq!(on.app.host.counts("work").started, 0);
 }
