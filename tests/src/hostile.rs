@@ -10,7 +10,8 @@ use durable::header::Header;
 use durable::history::Event;
 use durable::message::Message;
 use durable::{App, Context, Error, EventName, InstanceId, orchestrator};
-use durable_azure::work::Letter;
+use durable_azure::posted::{letter, message_id};
+use durable_host::queued::Letter;
 use durable_local::{LocalHost, LocalOptions};
 use tower::ServiceExt;
 
@@ -34,11 +35,10 @@ pub fn lambda_events(bytes: &[u8]) {
 
 /// A call of the Functions host is a message of ours that reads back as itself, or refused.
 pub fn azure_calls(bytes: &[u8]) {
-    let letters = [Letter::posted(bytes, "item"), Letter::read(bytes)];
-    for letter in letters.into_iter().flatten() {
+    for letter in [letter(bytes, "item"), Letter::read(bytes)].into_iter().flatten() {
         assert_eq!(Letter::read(letter.body().as_bytes()), Ok(letter));
     }
-    let _ = durable_azure::work::message_id(bytes);
+    let _ = message_id(bytes);
 }
 
 /// A text is no instance id, or one that comes back from the keys of every store, which hold no character that the store does not allow.

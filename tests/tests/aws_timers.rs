@@ -17,10 +17,11 @@ use aws_types::SdkConfig;
 use durable::ids::Incarnation;
 use durable::ports::{AlarmKey, Alarms, Clock, Handle};
 use durable::{InstanceId, Timestamp};
-use durable_aws::alarms::{AlarmService, InvocationAlarms, Scheduler, StepFunctions};
+use durable_aws::alarms::{Scheduler, StepFunctions};
 use durable_aws_dev::Cloud;
 use durable_aws_dev::function::{BoxFuture, Event, Function, Outcome, Refused};
 use durable_host::SystemClock;
+use durable_host::invoked::{AlarmService, InvocationAlarms};
 use durable_tests::tools::{pip, target};
 use serde_json::{Value, json};
 
@@ -135,7 +136,7 @@ async fn in_driver() -> (Cloud, Emulator) {
 /// The alarms of an invocation that has no time left to wait for any in place.
 fn alarms(service: impl AlarmService) -> InvocationAlarms {
     let now = SystemClock.now();
-    InvocationAlarms::new(Arc::new(service), "hub".to_owned(), now, now)
+    InvocationAlarms::new(Arc::new(service), "hub".to_owned(), now, now, Arc::new(SystemClock))
 }
 
 fn key(number: u64) -> AlarmKey {

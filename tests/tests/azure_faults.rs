@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use durable::ports::{StatusRecord, Store};
 use durable::{InstanceId, Timestamp};
-use durable_azure::alarms::{AlarmTable, FarAlarms};
+use durable_azure::alarms::AlarmTable;
 use durable_azure::store::TableStore;
 use durable_azure::table::Table;
+use durable_host::queued::FarAlarms;
 use durable_tests::azurite::Azurite;
 use durable_tests::functions::storage::QueueError;
 use durable_tests::functions::{Functions, stage};

@@ -12,11 +12,12 @@ use base64::Engine;
 use durable::ids::Incarnation;
 use durable::ports::Clock;
 use durable::{InstanceId, Timestamp};
-use durable_azure::alarms::{AlarmTable, FarAlarm, FarAlarms};
+use durable_azure::alarms::AlarmTable;
 use durable_azure::store::TableStore;
 use durable_azure::table::Table;
-use durable_azure::work::{Letter, Work};
 use durable_host::SystemClock;
+use durable_host::queued::{FarAlarm, FarAlarms, Letter, Work};
+use durable_host::stores::CloudStore;
 use durable_host::work::{Look, Timer};
 use durable_tests::azurite::Azurite;
 use durable_tests::functions::{Options, State};
@@ -75,7 +76,7 @@ fn far_alarms(azure: &Azure) -> Vec<FarAlarm> {
 }
 
 fn life_and_revision(azure: &Azure, instance: &str) -> (Incarnation, u64) {
-    let header = Azurite::get().run(store(azure).peek(&InstanceId::new(instance).unwrap())).unwrap().unwrap().header;
+    let header = Azurite::get().run(store(azure).peek(&InstanceId::new(instance).unwrap(), true)).unwrap().unwrap().header;
     (header.incarnation, header.revision)
 }
 

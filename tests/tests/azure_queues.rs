@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use durable::Timestamp;
 use durable::ports::StoreError;
-use durable_azure::alarms::{AlarmTable, FarAlarm, FarAlarms};
-use durable_azure::queue::{BODY_BYTES, LONGEST_DELAY, Post, Queue};
+use durable_azure::alarms::AlarmTable;
+use durable_azure::queue::{BODY_BYTES, LONGEST_DELAY, Queue};
 use durable_azure::table::Table;
-use durable_azure::work::{Letter, Work};
+use durable_host::queued::{FarAlarm, FarAlarms, Letter, Post, Work};
 use durable_host::work::Timer;
 use durable_tests::azurite::Azurite;
 use durable_tests::proxy::{Dialect, Fate, Plan, Proxy};
@@ -38,7 +38,7 @@ fn what_is_put_is_given_out_once_as_it_was_put() {
         let given = queue.get(HELD).await.unwrap();
         assert_eq!((given.len(), &given[0].body), (1, &body));
         assert!(queue.get(HELD).await.unwrap().is_empty(), "it is held");
-        queue.delete(&given[0].receipt).await.unwrap();
+        queue.remove(&given[0].receipt).await.unwrap();
         assert_eq!(queue.length().await.unwrap(), 0);
     });
 }
@@ -68,7 +68,7 @@ fn a_message_is_taken_back_before_it_is_delivered_and_not_once_somebody_was_give
         assert_eq!(Letter::read(&given[0].body), Ok(hour()));
         queue.take_back(now.clone()).await;
         assert_eq!(queue.length().await.unwrap(), 1, "whoever has it keeps it");
-        let refused = queue.delete(&now).await.unwrap_err();
+        let refused = queue.remove(&now).await.unwrap_err();
         assert!(refused.refusal().is_some(), "{refused}");
     });
 }
@@ -93,7 +93,7 @@ fn a_put_is_tried_until_it_is_known_to_stand() {
     run(async {
         let receipt = flaky.put_body(b"x", Duration::ZERO).await.unwrap();
         assert_eq!(queue.length().await.unwrap(), 2, "the one whose answer was lost stands too, which is harmless");
-        queue.delete(&receipt).await.unwrap();
+        queue.remove(&receipt).await.unwrap();
     });
 }
 

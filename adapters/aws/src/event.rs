@@ -1,13 +1,12 @@
 //! What an invocation brings, told apart by its shape. Pure: must never do anything about it.
 
 use base64::Engine;
-use durable::InstanceId;
 use durable::ids::Incarnation;
+use durable_host::invoked::{Seen, Work};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::store::{self, DynamoStore};
-use crate::work::Work;
 
 /// What an invocation is about.
 #[derive(Debug)]
@@ -29,21 +28,6 @@ pub struct Record {
     pub sequence_number: String,
     /// The item as it was written, in DynamoDB's JSON.
     pub image: Value,
-}
-
-/// What a record says of the instance that was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Which.
-    pub instance: InstanceId,
-    /// Its life.
-    pub life: Incarnation,
-    /// Its revision.
-    pub revision: u64,
-    /// True if messages wait for it.
-    pub messages: bool,
-    /// True if the write made it busy for longer than it was before.
-    pub raised: bool,
 }
 
 impl Record {

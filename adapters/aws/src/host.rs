@@ -3,14 +3,19 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use aws_types::SdkConfig;
-use durable::App;
 use durable::event_url::EventUrls;
-use durable::ports::FirstTurn;
-use durable_host::{Suspect, Watchdog, build_of_this_program};
+use durable::ports::{Clock, PortFuture, StoreError, StoreResult};
+use durable::{App, Shard, Timestamp};
+use durable_host::invoked::{AlarmService, Function, Setup, Shared};
+use durable_host::stores::CloudStore;
+use durable_host::turns::STACK;
+use durable_host::{Running, Suspect, SystemClock, SystemEntropy, ThisMachine, Watchdog, build_of_this_program};
+use tokio::sync::oneshot;
 
-use crate::alarms::{AlarmService, Scheduler, StepFunctions};
+use crate::alarms::{Scheduler, StepFunctions};
 use crate::invoker::Invoker;
 use crate::settings::{Secret, Settings, Timers};
 use crate::store::{BadHub, Capacity, DynamoStore, Options};
@@ -18,24 +23,24 @@ use crate::store::{BadHub, Capacity, DynamoStore, Options};
 /// Where the instance is noted whose turn runs: it survives the process in the same sandbox.
 const SUSPECTS: &str = "/tmp/durable-suspects";
 
+/// How often turns are looked at that may never come back.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Input of an activity that travels with its event at most; a longer one is read from the history. (An asynchronous event may have 1 MB.)
+const INPUT_BYTES: usize = 200 * 1024;
+
 /// Shared by all invocations of a process.
 pub struct Host {
     /// What the environment says.
     pub settings: Settings,
-    /// The orchestrators and activities.
-    pub app: Arc<App>,
     /// The table.
     pub store: DynamoStore,
-    /// Where long timers wait.
-    pub alarms: Arc<dyn AlarmService>,
-    /// Takes what is handed on.
-    pub invoker: Invoker,
+    /// What an invocation's engine is made of.
+    shared: Shared,
     /// Watches turns.
     pub watchdog: Arc<Watchdog>,
     /// Instances whose turn took the last process of this sandbox with it, until that is recorded.
     pub suspects: Mutex<Vec<Suspect>>,
-    /// First turns that took it with them: starts like those are stored before they are run.
-    pub died: Vec<FirstTurn>,
     greeted: AtomicBool,
     /// What the table had been used when the last invocation ended.
     used: Mutex<Capacity>,
@@ -66,6 +71,47 @@ impl Host {
     #[must_use]
     pub fn take_suspects(&self) -> Vec<Suspect> {
         std::mem::take(&mut self.suspects.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What is around an invocation here.
+#[derive(Debug, Clone)]
+pub struct OnLambda(pub Arc<Host>);
+
+impl Function for OnLambda {
+    fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
+
+    fn store(&self, by: Timestamp) -> Arc<dyn CloudStore> {
+        Arc::new(self.0.store.with_deadline(Instant::now() + SystemClock.now().until(by)))
+    }
+
+    /// On a thread of their own, which can be abandoned.
+    fn run(&self, shards: Vec<Shard>) -> StoreResult<PortFuture<()>> {
+        let (ended, turns) = oneshot::channel();
+        let runtime = tokio::runtime::Handle::current();
+        let run = move || {
+            for shard in shards {
+                runtime.block_on(shard.run());
+            }
+            let _ = ended.send(());
+        };
+        let thread = std::thread::Builder::new().name("turns".to_owned()).stack_size(STACK).spawn(run);
+        thread.map_err(|e| StoreError::Unavailable(format!("a thread cannot be started: {e}")))?;
+        Ok(Box::pin(async move { drop(turns.await) }))
+    }
+
+    fn stuck_turn(&self) -> PortFuture<Running> {
+        let watchdog = self.0.watchdog.clone();
+        Box::pin(async move {
+            loop {
+                if let Some((_, turn)) = watchdog.take_overdue() {
+                    return turn;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        })
     }
 }
 
@@ -122,18 +168,25 @@ impl Parts {
         let (watchdog, suspects) = Watchdog::open(Path::new(SUSPECTS), 1);
         let died = suspects.iter().filter_map(|suspect| suspect.first).collect();
         let (suspects, used) = (Mutex::new(suspects), Mutex::new(self.store.capacity()));
-        Ok(Host {
-            settings,
-            app: Arc::new(app),
-            store: self.store.clone(),
+        let app = Arc::new(app);
+        let shared = Shared {
+            machine: Arc::new(ThisMachine::new(app.clone())),
+            app,
+            entropy: Arc::new(SystemEntropy),
+            guard: watchdog.clone(),
+            invoker: Arc::new(self.invoker.clone()),
             alarms,
-            invoker: self.invoker.clone(),
-            watchdog,
-            suspects,
             died,
-            greeted: AtomicBool::new(false),
-            used,
-        })
+            setup: Setup {
+                hub: settings.hub.clone(),
+                attempt: settings.attempt,
+                queued: settings.queued,
+                grace: settings.grace,
+                in_place: settings.in_place,
+                input_bytes: INPUT_BYTES,
+            },
+        };
+        Ok(Host { settings, store: self.store.clone(), shared, watchdog, suspects, greeted: AtomicBool::new(false), used })
     }
 
     /// Signed URLs below the address that was said, that the first request came to, or that the function has.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
-use durable::ports::StoreError;
+use durable::ports::{PortFuture, StoreError};
+use durable_host::invoked::{self, Work};
 use tokio::sync::Semaphore;
 
 use crate::clients::words;
-use crate::work::Work;
 
 /// Events that are sent at a time.
 const AT_A_TIME: usize = 64;
@@ -29,11 +29,8 @@ impl Invoker {
         Self { client, function, at_a_time: Arc::new(Semaphore::new(AT_A_TIME)) }
     }
 
-    /// Sends an event. Once this returns, the service has it, and tries three times to have it done.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] says why it was not taken.
-    pub async fn send(&self, work: &Work) -> Result<(), StoreError> {
+    /// The service tries three times to have an event done.
+    async fn send(&self, work: &Work) -> Result<(), StoreError> {
         let trouble = |what: String| StoreError::Unavailable(format!("work cannot be handed on (lambda:InvokeFunction on {}): {what}", self.function));
         let payload = serde_json::to_vec(work).map_err(|e| trouble(e.to_string()))?;
         // The semaphore is never closed.
@@ -52,5 +49,12 @@ impl Invoker {
             Err(e) if e.as_service_error().is_some_and(|e| e.is_resource_not_found_exception()) => Ok(None),
             Err(e) => Err(format!("the function's URL cannot be asked for (lambda:GetFunctionUrlConfig): {}; say it in DURABLE_PUBLIC_URL", words(&e))),
         }
+    }
+}
+
+impl invoked::Invoker for Invoker {
+    fn send(&self, work: Work) -> PortFuture<Result<(), StoreError>> {
+        let invoker = self.clone();
+        Box::pin(async move { Self::send(&invoker, &work).await })
     }
 }

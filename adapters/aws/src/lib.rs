@@ -26,7 +26,6 @@
 
 pub mod alarms;
 pub mod clients;
-mod dispatch;
 mod event;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -35,13 +34,11 @@ mod handler;
 mod host;
 mod http;
 mod http_client;
-mod invocation;
 mod invoker;
 mod metrics;
 mod runtime;
 mod settings;
 pub mod store;
-mod work;
 
 use durable::App;
 

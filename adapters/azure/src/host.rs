@@ -8,28 +8,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use durable::event_url::EventUrls;
-use durable::ports::StoreError;
 use durable::{App, Engine, EngineConfig, Ports, Shard};
+use durable_host::queued::{
+    Attempts, Bells, Covered, FarAlarms, Handler, HostAlarms, HostDispatch, Hourly, Pauses, PoisonQueue, Queues, SafetyNet, announce_build,
+};
+use durable_host::stores::CloudStore;
 use durable_host::turns::{self, STACK};
-use durable_host::{SystemClock, SystemEntropy, Watchdog, build_of_this_program, rest_every};
+use durable_host::{Machine, SystemEntropy, ThisMachine, Watchdog, build_of_this_program, rest_every};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle as Runtime;
 
 use crate::AzureError;
-use crate::alarms::{AlarmTable, Bells, FarAlarms, HostAlarms, Hourly};
-use crate::covered::Covered;
-use crate::dispatch::HostDispatch;
-use crate::handler::{Attempts, Handler, Pauses};
+use crate::alarms::AlarmTable;
 use crate::http::{Front, prefix_of_links};
 use crate::metrics::Metrics;
-use crate::queue::{NAMES, Post, Queue, Queues};
+use crate::queue::{NAMES, Queue};
 use crate::server::{self, Calls};
 use crate::settings::Settings;
 use crate::storage::Storage;
 use crate::store::TableStore;
 use crate::table::Table;
-use crate::wake::SafetyNet;
-use crate::work::Work;
 
 /// How long storage may not be reachable at the start. The Functions host waits 30 seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -124,15 +122,16 @@ async fn start(app: Arc<App>, settings: &Settings, storage: &Storage, places: Pl
     let [work, activities, alarms] = places.queues;
     let queues = Queues { work: Arc::new(work), activities: Arc::new(activities), alarms: Arc::new(alarms) };
     let far: Arc<dyn FarAlarms> = Arc::new(places.far);
-    let store = places.store;
+    let store: Arc<dyn CloudStore> = Arc::new(places.store);
+    let machine: Arc<dyn Machine> = Arc::new(ThisMachine::new(app.clone()));
     let bells = Bells::default();
     let (watchdog, suspects) = Watchdog::open(&suspects_file(settings), settings.shards);
     let ports = Ports {
-        store: Arc::new(Covered::new(Arc::new(store.clone()), queues.work.clone())),
-        alarms: Arc::new(HostAlarms::new(queues.alarms.clone(), far.clone(), bells.clone())),
-        wake: Arc::new(SafetyNet::new(queues.work.clone(), settings.safety)),
-        dispatch: Arc::new(HostDispatch::new(app.clone(), queues.activities.clone(), settings.limits.clone())),
-        clock: Arc::new(SystemClock),
+        store: Arc::new(Covered::new(store.clone(), queues.work.clone(), machine.clone())),
+        alarms: Arc::new(HostAlarms::new(queues.alarms.clone(), far.clone(), bells.clone(), machine.clone())),
+        wake: Arc::new(SafetyNet::new(queues.work.clone(), machine.clone(), settings.safety)),
+        dispatch: Arc::new(HostDispatch::new(machine.clone(), queues.activities.clone(), settings.limits.clone())),
+        clock: machine.clone(),
         entropy: Arc::new(SystemEntropy),
         guard: watchdog.clone(),
     };
@@ -156,16 +155,17 @@ async fn start(app: Arc<App>, settings: &Settings, storage: &Storage, places: Pl
         run_shard(shard)?;
     }
     supervise(&engine, &watchdog)?;
-    tokio::spawn(bells.ring(engine.clone()));
+    tokio::spawn(bells.ring(engine.clone(), machine.clone()));
     tokio::spawn(rest_every(engine.clone(), IDLE));
-    tokio::spawn(announce_build(store.clone(), queues.work.clone(), app.build_id().to_owned()));
+    tokio::spawn(announce_build(store.clone(), queues.work.clone(), machine.clone(), app.build_id().to_owned()));
+    let poison: Vec<Arc<dyn PoisonQueue>> = places.poison.into_iter().map(|queue| Arc::new(queue) as Arc<dyn PoisonQueue>).collect();
     let handler = Handler {
-        app,
         engine: engine.clone(),
         store,
         queues: queues.clone(),
-        poison: places.poison.into(),
-        hourly: Hourly::new(far, queues),
+        poison: poison.into(),
+        hourly: Hourly::new(far, queues, machine.clone()),
+        machine,
         longest: settings.limits.longest,
         pauses: Pauses::new(settings.safety, settings.limits.grace),
         attempts: Attempts::default(),
@@ -173,33 +173,6 @@ async fn start(app: Arc<App>, settings: &Settings, storage: &Storage, places: Pl
     let metrics = Metrics::new(storage.clone(), settings.hub.clone(), settings.metrics);
     Ok(Calls { handler, front: Front::new(engine.client(), settings), metrics })
 }
-
-/// The first process of a build has the instances tried that bear a fault of another one. Several may be the first: it harms nobody.
-async fn announce_build(store: TableStore, queue: Arc<dyn Post>, build: String) {
-    if until_done("to see which build was noted last", || store.is_latest_build(&build)).await {
-        return;
-    }
-    until_done("to have instances with a fault of another build tried", || queue.put(Work::Faulted { after: None }.into(), Duration::ZERO)).await;
-    // After it: a process that dies in between leaves it to the next one.
-    until_done("to note this build", || store.note_build(&build)).await;
-}
-
-/// Asks again, ever later, until the account answers.
-async fn until_done<T, F: Future<Output = Result<T, StoreError>>>(what: &str, ask: impl Fn() -> F) -> T {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match ask().await {
-            Ok(done) => return done,
-            Err(trouble) => tracing::warn!("{what}: {trouble}; this is tried again in {pause:?}"),
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// Before what failed is tried again, the first time and at most.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// An instance that has done nothing for so long does not stay in memory.
 const IDLE: Duration = Duration::from_secs(30);

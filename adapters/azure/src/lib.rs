@@ -6,11 +6,11 @@
 //! | [`store`] | the Store port, in one table |
 //! | [`table`] | rows of tables, and transactions of rows |
 //! | [`queue`] | messages that are delivered at once or later |
-//! | [`alarms`] | near ones as messages, far ones as rows that the hourly function makes messages of |
+//! | [`alarms`] | the rows that far alarms stand in |
 //!
 //! One process serves one instance of the app: an HTTP server on loopback that the Functions host calls, for requests of clients and for its
 //! queue and timer functions. Whoever delivers a message drives the instance at once, in the engine of this process; the answer goes out when what
-//! it says is durable, and the engine goes on. Several processes may serve one hub. While nothing is under way nothing of ours runs, but the
+//! it says is durable, and the engine goes on. What it does with each message, and what is a message, is [`durable_host::queued`]. Several processes may serve one hub. While nothing is under way nothing of ours runs, but the
 //! hourly function.
 //!
 //! Must never: know another cloud, let anything repeat a request behind the back of the module that sent it, or count on the process being told
@@ -29,7 +29,7 @@
 //! | after a commit, before an activity is handed on | the schedule, claimed for a worker | the net, as above: behind the claim's end it is handed on again |
 //! | as the worker of an activity | the schedule; its message is delivered again when its lease ends, ten minutes at most | that message if the claim still lasts, else the net behind the claim's end |
 //! | after a worker's end was stored, before its instance was driven | the message in the inbox | the wake-up that was put a second before it was stored |
-//! | around a plain delivery | its wake-up first, then the message | the wake-up; if storing took as long as the wake-up's delay, another one is put before the delivery is acknowledged |
+//! | around a plain delivery | its wake-up first, then the message | the wake-up; if storing took as long as the wake-up's delay, or nobody is there to take it (an earlier try may land in the next life), another one is put before the delivery is acknowledged |
 //! | after an alarm was put, before the commit that needs it | the alarm | it rings for a revision that is not there: awaited six times, then dropped |
 //! | after a commit that needs an alarm no more, before it is taken back | the alarm | it rings for nothing |
 //! | while far alarms are moved | a row, or its message, or both | the next run moves the row once more: a second message finds nothing to do |
@@ -40,15 +40,13 @@
 //! | after the answer, while it drives on | everything that was answered | as above: the answer promises nothing more |
 
 pub mod alarms;
-mod covered;
-mod dispatch;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod handler;
 mod host;
 mod http;
 mod metrics;
+pub mod posted;
 pub mod queue;
 mod retry;
 mod server;
@@ -56,10 +54,6 @@ mod settings;
 pub mod storage;
 pub mod store;
 pub mod table;
-#[cfg(test)]
-mod testing;
-mod wake;
-pub mod work;
 
 use std::net::SocketAddr;
 

@@ -12,13 +12,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, post};
 use bytes::Bytes;
+use durable_host::queued::{Handler, HandlerError};
 use tracing::Instrument;
 
-use crate::handler::{Handler, HandlerError};
 use crate::http::Front;
 use crate::metrics::Metrics;
+use crate::posted::{letter, message_id};
 use crate::queue;
-use crate::work::{Letter, message_id};
 
 /// Names an invocation.
 const INVOCATION: &str = "x-azure-functions-invocationid";
@@ -71,7 +71,7 @@ async fn message(State(calls): State<Arc<Calls>>, request: Request) -> Response 
         Ok(body) => body,
         Err(refused) => return refused,
     };
-    match Letter::posted(&body, ITEM) {
+    match letter(&body, ITEM) {
         Ok(letter) => told(calls.handler.handle(letter, message_id(&body)).await),
         Err(not_ours) => {
             tracing::error!("{not_ours}: it is dropped");

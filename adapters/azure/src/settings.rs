@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use durable_host::queued::Limits;
 use serde_json::Value;
 
-use crate::dispatch::Limits;
+use crate::posted::INPUT_BYTES;
 use crate::storage::{Account, AccountError};
 
 /// The setting that leads to the storage account.
@@ -123,6 +124,7 @@ impl Settings {
             at_a_time: number(get, "DURABLE_IN_PLACE", 64)?,
             queued: seconds("DURABLE_QUEUED_SECONDS", 600)?,
             grace: seconds("DURABLE_GRACE_SECONDS", 15)?,
+            input_bytes: INPUT_BYTES,
         };
         Ok(Self {
             listen: listen(get)?,

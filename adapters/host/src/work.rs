@@ -8,7 +8,7 @@ use durable::header::ActivityTask;
 use durable::history::Event;
 use durable::ids::{EffectId, Incarnation};
 use durable::ports::{Store, StoreResult};
-use durable::{InstanceId, Payload, Timestamp};
+use durable::{Failure, InstanceId, Payload, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// An alarm.
@@ -163,6 +163,13 @@ impl Attempt {
     pub fn effect(&self) -> Result<EffectId, BadWork> {
         let (instance, incarnation) = (instance(&self.instance)?, life(&self.life)?);
         Ok(EffectId { instance, incarnation, execution: self.execution, epoch: self.epoch, sequence: self.sequence })
+    }
+
+    /// What it comes to if it was begun again and again and never ended.
+    #[must_use]
+    pub fn lost(&self) -> Failure {
+        let text = format!("attempt {} of activity `{}` was begun and never ended: its worker died each time", self.attempt, self.name);
+        Failure { attempts: self.attempt, ..Failure::new("Lost", text) }
     }
 
     /// Its input: it came along, or stands in the history. None if the execution that asked has ended and its history is gone: nobody waits.

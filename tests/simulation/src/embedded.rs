@@ -8,9 +8,10 @@ use durable::header::ActivityTask;
 use durable::message::Outcome;
 use durable::ports::{AlarmKey, Alarms, Dispatch, Handle, PortFuture, StoreError};
 use durable::{Engine, EngineConfig, InstanceId, Ports, Timestamp};
+use durable_host::{Machine, NoWake};
 
 use crate::happening::Happening;
-use crate::process::{Around, Host, NoWake, Process, Request, run_all};
+use crate::process::{Around, Host, Process, Request, run_all};
 
 /// An attempt whose activity names no limit.
 const ATTEMPT: Duration = Duration::from_secs(30);
@@ -47,8 +48,8 @@ struct InPlace(Process);
 
 impl Dispatch for InPlace {
     fn run(&self, task: ActivityTask) -> PortFuture<Outcome> {
-        let limit = task.timeout.unwrap_or(ATTEMPT * 100);
-        self.0.attempt(task, limit)
+        let timeout = Some(task.timeout.unwrap_or(ATTEMPT * 100));
+        self.0.attempt(ActivityTask { timeout, ..task })
     }
 }
 

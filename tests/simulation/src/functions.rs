@@ -1,6 +1,6 @@
 //! The Functions host: up to three processes that live long, each with one engine; everything that must not be lost is a message in a queue.
 //!
-//! What a process does with a message is what `adapters/azure` does. The platform kills it without a word.
+//! What a process does with a message is the code that `adapters/azure` runs. The platform kills it without a word.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable::{Engine, EngineConfig, Ports};
+use durable_host::queued::{
+    Attempts, Bells, Covered, Handler, HostAlarms, HostDispatch, Hourly, Letter, Limits, Pauses, PoisonQueue, Queues, SafetyNet, announce_build,
+};
+use durable_host::stores::CloudStore;
 
 use crate::faults::Fault;
-use crate::handler::Handler;
-use crate::happening::{Ask, Happening};
-use crate::nets::{Covered, HostAlarms, HostDispatch, Limits, SafetyNet};
+use crate::happening::Happening;
 use crate::process::{Around, Host, Process, Request, run_all};
-use crate::queue::Letter;
+use crate::queue::Mail;
 
 /// A message that was delivered so often goes to the poison queue.
 const DELIVERIES: u32 = 20;
@@ -23,6 +25,16 @@ const DELIVERIES: u32 = 20;
 const LEASE: Duration = Duration::from_secs(600);
 /// A message that was not done is visible again after this.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// A safety net's message is delivered after this.
+const SAFETY: Duration = Duration::from_secs(30);
+
+/// How long attempts may take, and where. Every second process lets no input travel.
+fn limits(in_place: Duration, process: u32) -> Limits {
+    let s = Duration::from_secs;
+    let input_bytes = if process.is_multiple_of(2) { 0 } else { usize::MAX };
+    Limits { attempt: s(30), in_place, longest: s(570), at_a_time: 3, queued: s(600), grace: s(15), input_bytes }
+}
 
 /// One process.
 #[derive(Clone)]
@@ -34,10 +46,8 @@ struct Running {
 
 /// The host.
 pub struct Functions {
-    limits: Limits,
+    in_place: Duration,
     processes: BTreeMap<u32, Running>,
-    /// The build that has announced itself last.
-    latest: Rc<RefCell<Option<String>>>,
     /// Processes that are to be there.
     wanted: usize,
     /// Messages that processes have, to be visible again when they die.
@@ -51,44 +61,48 @@ impl Functions {
     /// So many processes, whose attempts in place may take so long.
     #[must_use]
     pub fn new(wanted: usize, in_place: Duration) -> Self {
-        Self { limits: Limits::new(in_place), processes: BTreeMap::new(), latest: Rc::default(), wanted, held: Rc::default() }
+        Self { in_place, processes: BTreeMap::new(), wanted, held: Rc::default() }
     }
 
     fn begin(&mut self, around: &Rc<Around>) {
         let process = around.process();
-        let caller = process.caller();
-        let shared = Arc::new(process.clone());
+        let (mail, machine, bells) = (Arc::new(Mail(process.caller())), Arc::new(process.clone()), Bells::default());
+        let (store, limits): (Arc<dyn CloudStore>, _) = (Arc::new(process.line()), limits(self.in_place, process.number));
+        let queues = Queues { work: mail.clone(), activities: mail.clone(), alarms: mail.clone() };
         let ports = Ports {
-            store: Arc::new(Covered { line: process.line(), caller: caller.clone(), world: around.world.clone() }),
-            alarms: Arc::new(HostAlarms { process: process.clone() }),
-            wake: Arc::new(SafetyNet::new(process.clone())),
-            dispatch: Arc::new(HostDispatch::new(process.clone(), self.limits.clone())),
-            clock: shared.clone(),
-            entropy: shared.clone(),
-            guard: shared,
+            store: Arc::new(Covered::new(store.clone(), mail.clone(), machine.clone())),
+            alarms: Arc::new(HostAlarms::new(mail.clone(), mail.clone(), bells.clone(), machine.clone())),
+            wake: Arc::new(SafetyNet::new(mail.clone(), machine.clone(), SAFETY)),
+            dispatch: Arc::new(HostDispatch::new(machine.clone(), mail.clone(), limits.clone())),
+            clock: machine.clone(),
+            entropy: machine.clone(),
+            guard: machine.clone(),
         };
         let live = [1, 2, 100][usize::try_from(around.world.below(3)).unwrap_or(0)];
         let config = EngineConfig {
             shards: 1 + usize::try_from(around.world.below(2)).unwrap_or(0),
             live_per_shard: live,
-            claim: self.limits.in_place + self.limits.grace,
+            claim: limits.in_place + limits.grace,
             deadline: None,
             exclusive: false,
         };
         let (engine, shards) = Engine::new(process.build.app.clone(), ports, config);
         around.world.note(|| format!("p{} begins on machine {} (matching: {})", process.number, process.machine, process.build.matching));
         around.spawn(process.number, run_all(shards));
-        let handler = Rc::new(Handler::new(process.clone(), engine.clone(), self.limits.clone()));
-        let build = Some(process.build.app.build_id().to_owned());
-        if *self.latest.borrow() != build {
-            let (world, latest) = (around.world.clone(), self.latest.clone());
-            around.spawn(process.number, async move {
-                while caller.put(Letter { ask: Ask::Faulted(None), again: false }, Duration::ZERO).await.is_err() {
-                    world.sleep(Duration::from_secs(10)).await;
-                }
-                *latest.borrow_mut() = build;
-            });
-        }
+        around.spawn(process.number, bells.ring(engine.clone(), machine.clone()));
+        let build = process.build.app.build_id().to_owned();
+        around.spawn(process.number, announce_build(store.clone(), mail.clone(), machine.clone(), build));
+        let handler = Rc::new(Handler {
+            engine: engine.clone(),
+            store,
+            queues: queues.clone(),
+            poison: Arc::new([mail.clone() as Arc<dyn PoisonQueue>]),
+            hourly: Hourly::new(mail, queues, machine.clone()),
+            machine,
+            longest: limits.longest,
+            pauses: Pauses::new(SAFETY, limits.grace),
+            attempts: Attempts::default(),
+        });
         self.processes.insert(process.number, Running { process, engine, handler });
     }
 
@@ -106,7 +120,7 @@ impl Functions {
             }
             return;
         };
-        let (letter, pop) = {
+        let (body, pop) = {
             let mut state = world.state();
             let (now, pop) = (state.now, state.number());
             let Some(message) = state.queue.messages.get_mut(&number) else { return };
@@ -116,23 +130,29 @@ impl Functions {
             }
             message.deliveries += 1;
             if message.deliveries > DELIVERIES {
-                let letter = message.letter.clone();
-                state.queue.messages.remove(&number);
-                state.queue.poison.push(letter);
+                if let Some(message) = state.queue.messages.remove(&number) {
+                    state.queue.poison.insert(number, message);
+                }
                 state.plan_hour();
                 return;
             }
             (message.visible, message.pop) = (now.after(LEASE), pop);
-            let (visible, letter) = (message.visible, message.letter.clone());
+            let (visible, body) = (message.visible, message.body.clone());
             state.plan_at(visible, Happening::Message(number));
-            (letter, pop)
+            (body, pop)
         };
         let process = running.process.number;
-        world.note(|| format!("p{process} is given message {number}: {letter:?}"));
+        world.note(|| format!("p{process} is given message {number}: {body}"));
         self.held.borrow_mut().entry(process).or_default().push((number, pop));
         let (world, held) = (world.clone(), self.held.clone());
         around.spawn(process, async move {
-            let done = running.handler.handle(letter, number).await;
+            let done = match Letter::read(body.as_bytes()) {
+                Ok(letter) => running.handler.handle(letter, Some(number.to_string())).await.map_err(|undone| undone.to_string()),
+                Err(not_ours) => Err(not_ours.to_string()),
+            };
+            if let Err(undone) = &done {
+                world.note(|| format!("p{process} message {number} undone: {undone}"));
+            }
             // The Functions host deletes it, or makes it visible again; it may fail to.
             let fails = world.trouble(&[Fault::FailBefore]).is_some();
             if let Some(held) = held.borrow_mut().get_mut(&process) {
@@ -141,7 +161,7 @@ impl Functions {
             let mut state = world.state();
             match done {
                 Ok(()) if !fails => {
-                    state.delete((number, pop));
+                    state.delete(number, pop);
                 }
                 _ => {
                     let when = state.now.after(AGAIN);
@@ -162,7 +182,9 @@ impl Functions {
         };
         let world = around.world.clone();
         around.spawn(running.process.number, async move {
-            running.handler.hour().await;
+            if let Err(undone) = running.handler.hour().await {
+                world.note(|| format!("the hour is undone: {undone}"));
+            }
             world.state().plan_hour();
         });
     }
@@ -180,10 +202,6 @@ impl Host for Functions {
             Happening::Message(number) => self.message(around, number),
             Happening::Hour => self.hour(around),
             Happening::Boot(_) if self.processes.len() < self.wanted => self.begin(around),
-            Happening::Ring(number, instance, at) => {
-                let Some(running) = self.processes.get(&number) else { return };
-                if running.process.now() < at { running.process.ring(instance, at) } else { running.engine.look(&instance, false) }
-            }
             _ => {}
         }
     }

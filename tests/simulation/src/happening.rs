@@ -1,41 +1,15 @@
 //! What time brings: calls of the platform, deliveries, the steps of clients, and troubles that were planned.
 
-use durable::ids::Incarnation;
 use durable::{InstanceId, Timestamp};
-use durable_host::work::{Attempt, Look, Timer};
+use durable_host::invoked::{Seen, Work};
 
 use crate::faults::Fault;
-
-/// What a cloud host asks of itself.
-#[derive(Debug, Clone)]
-pub enum Ask {
-    /// An alarm is due.
-    Timer(Timer),
-    /// An attempt of an activity is to be made.
-    Activity(Attempt),
-    /// Somebody is at it until then: look again (Lambda).
-    Check(Look, Timestamp),
-    /// Drive this instance (Lambda).
-    Drive(Look),
-    /// Look at this instance (Functions).
-    Look(Look),
-    /// Look at the instances that bear a fault of another build.
-    Faulted(Option<String>),
-}
 
 /// A change of an instance's item.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// Which.
-    pub instance: InstanceId,
-    /// Its life.
-    pub life: Incarnation,
-    /// Its revision.
-    pub revision: u64,
-    /// Messages wait for it.
-    pub messages: bool,
-    /// It made the instance busy for longer than it was.
-    pub raised: bool,
+    /// What is told of it.
+    pub seen: Seen,
     /// How often it was given to somebody who failed.
     pub tries: u32,
 }
@@ -55,7 +29,7 @@ pub enum Way {
 #[derive(Debug, Clone)]
 pub struct Event {
     /// What is asked.
-    pub ask: Ask,
+    pub work: Work,
     /// How it comes.
     pub way: Way,
     /// How often it came before.

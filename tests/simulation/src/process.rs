@@ -7,8 +7,10 @@ use std::time::Duration;
 use durable::header::ActivityTask;
 use durable::ids::Incarnation;
 use durable::message::Outcome;
-use durable::ports::{Clock, Entropy, Handle, PortFuture, StoreError, TurnGuard, Wake};
+use durable::ports::{Clock, Entropy, PortFuture, TurnGuard};
 use durable::{App, Client, ClientError, Failure, InstanceId, KIND_TIMEOUT, Shard, Timestamp};
+use durable_host::Machine;
+use durable_tests::build::at;
 use futures_util::future::{Either, select};
 
 use crate::book::Writer;
@@ -119,8 +121,7 @@ impl Process {
         self.world.plan(self.now().until(at), Happening::Ring(self.number, instance, at));
     }
 
-    /// One attempt of an activity, cut off at its limit.
-    pub fn attempt(&self, task: ActivityTask, limit: Duration) -> PortFuture<Outcome> {
+    fn make(&self, task: ActivityTask) -> PortFuture<Outcome> {
         let (world, app) = (self.world.clone(), self.build.app.clone());
         let takes = {
             let mut state = world.state();
@@ -134,7 +135,7 @@ impl Process {
         Box::pin(async move {
             let attempt = task.attempt;
             let work = world.sleep(takes);
-            let end = world.sleep(limit);
+            let end = world.sleep(task.timeout.unwrap_or(takes * 2));
             match select(work, end).await {
                 Either::Left(_) => app.run_activity(task).await,
                 Either::Right(_) => Outcome::Failed(Failure { attempts: attempt, ..Failure::new(KIND_TIMEOUT, "it was cut off") }),
@@ -153,6 +154,16 @@ impl Clock for Process {
     }
 }
 
+impl Machine for Process {
+    fn uptime(&self) -> Duration {
+        at(0).until(self.world.now())
+    }
+
+    fn attempt(&self, task: ActivityTask) -> PortFuture<Outcome> {
+        self.make(task)
+    }
+}
+
 impl Entropy for Process {
     fn fill(&self, buffer: &mut [u8]) {
         self.world.fill(buffer);
@@ -162,19 +173,6 @@ impl Entropy for Process {
 impl TurnGuard for Process {
     fn enter(&self, _: usize, _: &InstanceId, _: Incarnation, _: u64) {}
     fn leave(&self, _: usize) {}
-}
-
-/// The store itself names what is left to do.
-pub struct NoWake;
-
-impl Wake for NoWake {
-    fn cover(&self, _: &InstanceId, _: Incarnation, _: u64, _: Timestamp) -> PortFuture<Result<Handle, StoreError>> {
-        Box::pin(std::future::ready(Ok(Handle::new())))
-    }
-
-    fn release(&self, _: Handle) -> PortFuture<()> {
-        Box::pin(std::future::ready(()))
-    }
 }
 
 /// Runs shards.

@@ -1,4 +1,5 @@
-//! The queue service of the simulated Functions host: messages that are invisible for a while, counted deliveries, a poison queue, far alarms.
+//! The queue service of the simulated Functions host: messages that are invisible for a while, counted deliveries, a poison queue; and the table of
+//! far alarms.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,27 +7,18 @@ use std::time::Duration;
 
 use durable::Timestamp;
 use durable::ports::{PortFuture, StoreResult};
-use durable_host::work::Timer;
+use durable_host::queued::{FarAlarm, FarAlarms, Letter, PoisonQueue, Post, Receipt, Taken};
 
-use crate::call::{Caller, POST, Service};
+use crate::call::{Caller, POST, READ, Service};
 use crate::faults::Fault;
-use crate::happening::{Ask, Happening};
+use crate::happening::Happening;
 use crate::world::{State, World};
-
-/// What is asked, and whether it stood in a poison queue before.
-#[derive(Debug, Clone)]
-pub struct Letter {
-    /// What is asked.
-    pub ask: Ask,
-    /// It comes from the poison queue.
-    pub again: bool,
-}
 
 /// A message.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// What it says.
-    pub letter: Letter,
+    /// What it says, as it travels.
+    pub body: String,
     /// From then on somebody may be given it.
     pub visible: Timestamp,
     /// How often it was delivered.
@@ -35,39 +27,44 @@ pub struct Message {
     pub pop: u64,
 }
 
-/// By what a message is taken back: its number and its pop.
-pub type Receipt = (u64, u64);
-
 /// All messages, and the table of far alarms.
 #[derive(Debug, Default)]
 pub struct QueueState {
     /// Messages by number.
     pub messages: BTreeMap<u64, Message>,
     /// What was delivered too often.
-    pub poison: Vec<Letter>,
+    pub poison: BTreeMap<u64, Message>,
     /// Far alarms.
-    pub far: BTreeMap<(Timestamp, u64), Timer>,
+    pub far: BTreeMap<(Timestamp, u128), FarAlarm>,
     /// The hourly function has its next run.
     pub hour_planned: bool,
 }
 
+/// Names a message and its pop.
+fn receipt(number: u64, pop: u64) -> Receipt {
+    Receipt { id: number.to_string(), pop: pop.to_string() }
+}
+
+/// Takes a message out, if nobody was given it since.
+fn delete(messages: &mut BTreeMap<u64, Message>, receipt: &Receipt) {
+    let Ok(number) = receipt.id.parse() else { return };
+    if messages.get(&number).is_some_and(|message| message.pop.to_string() == receipt.pop) {
+        messages.remove(&number);
+    }
+}
+
 impl State {
-    /// Puts a message.
-    pub fn put(&mut self, letter: Letter, after: Duration) -> Receipt {
+    fn put(&mut self, body: String, after: Duration) -> Receipt {
         let (number, pop, visible) = (self.number(), self.number(), self.now.after(after));
-        self.queue.messages.insert(number, Message { letter, visible, deliveries: 0, pop });
+        self.queue.messages.insert(number, Message { body, visible, deliveries: 0, pop });
         let polled = Duration::from_millis(self.below(2_000));
         self.plan_at(visible.after(polled), Happening::Message(number));
-        (number, pop)
+        receipt(number, pop)
     }
 
-    /// Deletes a message, if nobody was given it since.
-    pub fn delete(&mut self, (number, pop): Receipt) -> bool {
-        let mine = self.queue.messages.get(&number).is_some_and(|message| message.pop == pop);
-        if mine {
-            self.queue.messages.remove(&number);
-        }
-        mine
+    /// It is done: the one that was delivered under this pop goes.
+    pub fn delete(&mut self, number: u64, pop: u64) {
+        delete(&mut self.queue.messages, &receipt(number, pop));
     }
 
     /// Has the hourly function run, as long as there is something for it.
@@ -81,40 +78,85 @@ impl State {
     }
 }
 
-impl Caller {
-    /// Puts a message into the queue.
-    pub fn put(&self, letter: Letter, after: Duration) -> PortFuture<StoreResult<Receipt>> {
-        let world = self.world.clone();
-        self.call(Service::Post, POST, Err, move |_| Ok(put(&world, letter, after)))
-    }
-
-    /// Takes one back. Best effort.
-    pub fn take_back(&self, receipt: Receipt) -> PortFuture<()> {
-        let world = self.world.clone();
-        self.call(
-            Service::Post,
-            POST,
-            |_| (),
-            move |_| {
-                world.state().delete(receipt);
-            },
-        )
-    }
-}
-
-fn put(world: &Arc<World>, letter: Letter, after: Duration) -> Receipt {
+fn put(world: &Arc<World>, body: String, after: Duration) -> Receipt {
     let doubled = world.trouble(&[Fault::Twice, Fault::Delayed]);
     let mut state = world.state();
     match doubled {
         Some((Fault::Twice, _)) => {
             // Two messages that say the same: what a client's repeat of an unclear request leaves.
-            state.put(letter.clone(), after);
-            state.put(letter, after)
+            state.put(body.clone(), after);
+            state.put(body, after)
         }
         Some((_, more)) => {
             let late = after + Duration::from_secs(more % 7_200);
-            state.put(letter, late)
+            state.put(body, late)
         }
-        None => state.put(letter, after),
+        None => state.put(body, after),
+    }
+}
+
+/// The service, as one process reaches it.
+#[derive(Clone)]
+pub struct Mail(pub Caller);
+
+impl Mail {
+    fn call<T: Send + 'static>(&self, apply: impl FnOnce(&mut State) -> T + Send + 'static) -> PortFuture<StoreResult<T>> {
+        let world = self.0.world.clone();
+        self.0.call(Service::Post, POST, Err, move |_| Ok(apply(&mut world.state())))
+    }
+}
+
+impl Post for Mail {
+    fn put(&self, letter: Letter, after: Duration) -> PortFuture<StoreResult<Receipt>> {
+        let world = self.0.world.clone();
+        self.0.call(Service::Post, POST, Err, move |_| Ok(put(&world, letter.body(), after)))
+    }
+
+    fn take_back(&self, receipt: Receipt) -> PortFuture<()> {
+        let taken = self.call(move |state| delete(&mut state.queue.messages, &receipt));
+        Box::pin(async move { drop(taken.await) })
+    }
+}
+
+impl PoisonQueue for Mail {
+    fn name(&self) -> &str {
+        "poison"
+    }
+
+    fn take(&self, for_so_long: Duration) -> PortFuture<StoreResult<Vec<Taken>>> {
+        self.call(move |state| {
+            let (now, pop) = (state.now, state.number());
+            let visible = state.queue.poison.iter_mut().filter(|(_, message)| message.visible <= now);
+            let given = visible.take(2).map(|(number, message)| {
+                (message.visible, message.pop) = (now.after(for_so_long), pop);
+                Taken { receipt: receipt(*number, pop), letter: Letter::read(message.body.as_bytes()) }
+            });
+            given.collect()
+        })
+    }
+
+    fn delete(&self, receipt: Receipt) -> PortFuture<StoreResult<()>> {
+        self.call(move |state| delete(&mut state.queue.poison, &receipt))
+    }
+}
+
+impl FarAlarms for Mail {
+    fn put(&self, alarm: FarAlarm) -> PortFuture<StoreResult<()>> {
+        self.call(move |state| {
+            state.queue.far.insert((alarm.timer.due, alarm.digest), alarm);
+            state.plan_hour();
+        })
+    }
+
+    fn remove(&self, due: Timestamp, digest: u128) -> PortFuture<StoreResult<()>> {
+        self.call(move |state| drop(state.queue.far.remove(&(due, digest))))
+    }
+
+    fn earliest(&self, before: Timestamp) -> PortFuture<StoreResult<Vec<FarAlarm>>> {
+        let world = self.0.world.clone();
+        self.0.call(Service::Post, READ, Err, move |_| {
+            let state = world.state();
+            Ok(state.queue.far.range(..=(before, u128::MAX)).map(|(_, alarm)| alarm.clone()).take(3).collect())
+        })
     }
 }

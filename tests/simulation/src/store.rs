@@ -5,14 +5,16 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use durable::Timestamp;
 use durable::history::EventBytes;
 use durable::ids::{CommitId, EffectId, Incarnation, InstanceId};
 use durable::message::Message;
 use durable::ports::{
     Commit, CommitOutcome, Create, Created, Delivered, Known, ListQuery, Loaded, Page, PageToken, PortFuture, Purge, StatusRecord, Store, StoreResult,
 };
-use durable::{Timestamp, header::Header};
 use durable_host::Peeked;
+use durable_host::invoked::{Seen, busy_until, must_be_looked_at};
+use durable_host::stores::CloudStore;
 use durable_tests::MemoryStore;
 use futures_util::FutureExt;
 
@@ -43,24 +45,14 @@ struct Shared {
     /// Until when somebody sees to each instance, as its last write had it.
     busy: Mutex<BTreeMap<InstanceId, Option<Timestamp>>>,
     /// Who makes an attempt that was handed on, and until when.
-    attempts: Mutex<BTreeMap<(String, u32), (u64, Timestamp)>>,
+    attempts: Mutex<BTreeMap<(String, u32), (String, Timestamp)>>,
+    /// The build that was noted last.
+    build: Mutex<Option<String>>,
 }
 
 /// All futures of the store in memory are ready at once.
 fn now<T>(future: PortFuture<T>) -> T {
     future.now_or_never().unwrap_or_else(|| unreachable!("the store in memory does not wait"))
-}
-
-/// True if somebody has to look at an instance with this header, as the DynamoDB store has it.
-fn leaves_work(header: &Header) -> bool {
-    header.has_work() || (header.alarm.as_ref().is_some_and(|handle| handle.first() == Some(&b'i')) && !header.status.is_terminal())
-}
-
-/// Until when an invocation waits for an alarm in place.
-#[must_use]
-pub fn in_place_until(handle: &[u8]) -> Option<Timestamp> {
-    let (kind, until) = handle.split_first()?;
-    (*kind == b'i').then_some(Timestamp(i64::from_be_bytes(until.try_into().ok()?)))
 }
 
 /// How an instance was written.
@@ -76,7 +68,16 @@ impl SimStore {
     #[must_use]
     pub fn new(world: Arc<World>, delivers_atomically: bool, streams: bool, remote: bool) -> Self {
         world.state().streams = (0..SHARDS).map(|_| VecDeque::new()).collect();
-        let shared = Shared { world, streams, remote, book: Mutex::default(), past: Mutex::default(), busy: Mutex::default(), attempts: Mutex::default() };
+        let shared = Shared {
+            world,
+            streams,
+            remote,
+            book: Mutex::default(),
+            past: Mutex::default(),
+            busy: Mutex::default(),
+            attempts: Mutex::default(),
+            build: Mutex::default(),
+        };
         Self { memory: MemoryStore::new(delivers_atomically), shared: Arc::new(shared) }
     }
 
@@ -119,15 +120,18 @@ impl SimStore {
     }
 
     /// Claims an attempt for a run until a time, as the clouds' stores do.
-    #[must_use]
-    pub fn claim_run(&self, effect: &EffectId, attempt: u32, run: u64, until: Timestamp, now: Timestamp) -> bool {
+    pub fn claim_now(&self, effect: &EffectId, attempt: u32, run: &str, until: Timestamp, now: Timestamp) -> bool {
         let mut attempts = self.shared.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (effect.to_string(), attempt);
-        let free = attempts.get(&key).is_none_or(|(of, ends)| *of == run || *ends < now);
+        let free = attempts.get(&key).is_none_or(|(of, ends)| of == run || *ends < now);
         if free {
-            attempts.insert(key, (run, until));
+            attempts.insert(key, (run.to_owned(), until));
         }
         free
+    }
+
+    fn build(&self) -> MutexGuard<'_, Option<String>> {
+        self.shared.build.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An instance was written: whoever reads the stream is told.
@@ -148,25 +152,19 @@ impl SimStore {
         let raised = {
             let mut all = self.shared.busy.lock().unwrap_or_else(PoisonError::into_inner);
             let before = all.get(instance).copied().flatten().filter(|_| how != Wrote::Created);
-            let busy = durable_host::busy_until(&peeked.header, peeked.header.alarm.as_deref().and_then(in_place_until));
+            let busy = busy_until(&peeked.header);
             all.insert(instance.clone(), busy);
             // What was raised was told by the write that did it.
             how != Wrote::Delivered && durable_host::wakeups::raised(before, busy)
         };
-        if how != Wrote::Delivered && !leaves_work(&peeked.header) && peeked.inbox_empty {
+        if how != Wrote::Delivered && !must_be_looked_at(&peeked.header) && peeked.inbox_empty {
             return;
         }
         let shard = instance.as_str().bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte))) % SHARDS;
         let delayed = world.trouble(&[Fault::Delayed]).map_or(0, |(_, more)| more % 600_000);
         let mut state = world.state();
-        let record = Record {
-            instance: instance.clone(),
-            life: peeked.header.incarnation,
-            revision: peeked.header.revision,
-            messages: !peeked.inbox_empty,
-            raised,
-            tries: 0,
-        };
+        let (life, revision, messages) = (peeked.header.incarnation, peeked.header.revision, !peeked.inbox_empty);
+        let record = Record { seen: Seen { instance: instance.clone(), life, revision, messages, raised }, tries: 0 };
         if let Some(stream) = state.streams.get_mut(shard) {
             stream.push_back(record);
         }
@@ -283,9 +281,11 @@ impl Line {
         let store = self.store.clone();
         self.caller.call(Service::Store, READ, Err, move |_| read(&store))
     }
+}
 
-    /// Looks at an instance; a cheap look may show the past.
-    pub fn peek(&self, instance: &InstanceId, consistent: bool) -> PortFuture<StoreResult<Option<Peeked>>> {
+impl CloudStore for Line {
+    /// A cheap look may show the past.
+    fn peek(&self, instance: &InstanceId, consistent: bool) -> PortFuture<StoreResult<Option<Peeked>>> {
         let (store, instance, world) = (self.store.clone(), instance.clone(), self.caller.world.clone());
         self.caller.call(Service::Store, READ, Err, move |_| {
             let stale = if consistent { None } else { world.trouble(&[Fault::Stale]) };
@@ -296,18 +296,30 @@ impl Line {
         })
     }
 
-    /// See [`SimStore::claim_run`].
-    pub fn claim_run(&self, effect: &EffectId, attempt: u32, run: u64, until: Timestamp, now: Timestamp) -> PortFuture<StoreResult<bool>> {
-        let (store, effect) = (self.store.clone(), effect.clone());
-        self.caller.call(Service::Store, self.writes(), Err, move |_| Ok(store.claim_run(&effect, attempt, run, until, now)))
+    fn claim_run(&self, effect: &EffectId, attempt: u32, run: &str, until: Timestamp, now: Timestamp) -> PortFuture<StoreResult<bool>> {
+        let (store, effect, run) = (self.store.clone(), effect.clone(), run.to_owned());
+        self.caller.call(Service::Store, self.writes(), Err, move |_| Ok(store.claim_now(&effect, attempt, &run, until, now)))
     }
 
-    /// A page of instances that bear a fault, behind `after`.
-    pub fn faulted(&self, after: Option<InstanceId>) -> PortFuture<StoreResult<Vec<InstanceId>>> {
+    fn faulted(&self, after: Option<&InstanceId>) -> PortFuture<StoreResult<Vec<InstanceId>>> {
+        let after = after.cloned();
         self.read(move |store| {
             let mut all: Vec<_> = store.all().into_iter().filter(|id| after.as_ref().is_none_or(|after| id > after)).collect();
             all.sort();
             Ok(all.into_iter().filter(|id| store.load_now(id).is_some_and(|loaded| loaded.header.fault.is_some())).take(3).collect())
+        })
+    }
+
+    fn is_latest_build(&self, build: &str) -> PortFuture<StoreResult<bool>> {
+        let build = build.to_owned();
+        self.read(move |store| Ok(store.build().as_deref() == Some(&*build)))
+    }
+
+    fn note_build(&self, build: &str) -> PortFuture<StoreResult<()>> {
+        let (store, build) = (self.store.clone(), build.to_owned());
+        self.caller.call(Service::Store, self.writes(), Err, move |_| {
+            *store.build() = Some(build);
+            Ok(())
         })
     }
 }

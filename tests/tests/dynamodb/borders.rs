@@ -2,6 +2,7 @@
 
 use durable::limits;
 use durable::ports::Delivered;
+use durable_host::stores::CloudStore;
 use durable_tests::build::*;
 use durable_tests::dynamodb::Local;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use durable::ports::Store;
 use durable_aws::store::Operation;
+use durable_host::stores::CloudStore;
 use durable_tests::build::id;
 use durable_tests::dynamodb::Local;
 

@@ -1,13 +1,12 @@
 //! What a host needs beside the port: looks, claims, the index of faulted instances, walks.
 
 use durable::ports::{Purge, Store};
-use durable_aws::store::{DynamoStore, IN_PLACE, WORK};
+use durable_aws::store::WORK;
+use durable_host::invoked::IN_PLACE;
 use durable_tests::build::*;
 use durable_tests::dynamodb::{Local, attribute as av};
 
 use crate::stores::extras;
-
-extras::beside!(DynamoStore, false);
 
 /// The mark of work stands in the item exactly while somebody must come back.
 #[test]

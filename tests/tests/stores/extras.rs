@@ -2,89 +2,50 @@
 
 use durable::Timestamp;
 use durable::header::{Fault, FaultKind, RuntimeStatus};
-use durable::ids::{EffectId, InstanceId};
-use durable::ports::Store;
+use durable::ids::EffectId;
 use durable_host::Peeked;
+use durable_host::stores::CloudStore;
 use durable_tests::build::*;
 
-/// What a store can do beside the port.
-pub trait Beside: Store + Sized {
-    async fn look(&self, instance: &InstanceId) -> Option<Peeked>;
-    async fn claim(&self, effect: &EffectId, attempt: u32, run: &str, until: Timestamp, now: Timestamp) -> bool;
-    async fn give_back(&self, effect: &EffectId, attempt: u32, run: &str);
-    async fn faulted_behind(&self, after: Option<&InstanceId>) -> Vec<InstanceId>;
-    async fn is_latest(&self, build: &str) -> bool;
-    async fn note(&self, build: &str);
+async fn look(store: &impl CloudStore, instance: &str) -> Option<Peeked> {
+    store.peek(&id(instance), false).await.unwrap()
 }
 
-/// Spells the trait for a store, whose methods have these names; a look may take more.
-macro_rules! beside {
-    ($store:ty $(, $how:expr)?) => {
-        impl $crate::stores::extras::Beside for $store {
-            async fn look(&self, instance: &durable::InstanceId) -> Option<durable_host::Peeked> {
-                self.peek(instance $(, $how)?).await.unwrap()
-            }
-
-            async fn claim(&self, effect: &durable::ids::EffectId, attempt: u32, run: &str, until: durable::Timestamp, now: durable::Timestamp) -> bool {
-                self.claim_run(effect, attempt, run, until, now).await.unwrap()
-            }
-
-            async fn give_back(&self, effect: &durable::ids::EffectId, attempt: u32, run: &str) {
-                self.end_run(effect, attempt, run).await.unwrap();
-            }
-
-            async fn faulted_behind(&self, after: Option<&durable::InstanceId>) -> Vec<durable::InstanceId> {
-                self.faulted(after).await.unwrap()
-            }
-
-            async fn is_latest(&self, build: &str) -> bool {
-                self.is_latest_build(build).await.unwrap()
-            }
-
-            async fn note(&self, build: &str) {
-                self.note_build(build).await.unwrap();
-            }
-        }
-    };
+async fn claim(store: &impl CloudStore, effect: &EffectId, attempt: u32, run: &str, until: Timestamp, now: Timestamp) -> bool {
+    store.claim_run(effect, attempt, run, until, now).await.unwrap()
 }
-
-pub(crate) use beside;
 
 /// A look shows life, revision and whether there is work; nothing of what is unknown or purged.
-pub async fn a_look_shows_whether_there_is_something_to_do(store: &impl Beside) {
-    assert!(store.look(&id("a")).await.is_none());
+pub async fn a_look_shows_whether_there_is_something_to_do(store: &impl CloudStore) {
+    assert!(look(store, "a").await.is_none());
     created(store, start("a", 7)).await;
-    let peeked = store.look(&id("a")).await.unwrap();
+    let peeked = look(store, "a").await.unwrap();
     assert_eq!((peeked.incarnation(), peeked.header.revision, peeked.inbox_empty, peeked.is_idle()), (life(7), 1, true, false));
     Turn::on("a", &load(store, "a").await).lands(store).await;
-    assert!(store.look(&id("a")).await.unwrap().is_idle());
+    assert!(look(store, "a").await.unwrap().is_idle());
     deliver(store, "a", raised(1)).await;
-    let peeked = store.look(&id("a")).await.unwrap();
+    let peeked = look(store, "a").await.unwrap();
     assert_eq!((peeked.header.revision, peeked.inbox_empty, peeked.is_idle()), (2, false, false));
     Turn::on("a", &load(store, "a").await).takes_all().completes(text("1")).lands(store).await;
     store.purge_begin(&id("a")).await.unwrap();
-    assert!(store.look(&id("a")).await.is_none());
+    assert!(look(store, "a").await.is_none());
 }
 
 /// An attempt belongs to one run until its time is over, however often it is claimed.
-pub async fn an_attempt_is_run_by_one_worker_at_a_time(store: &impl Beside) {
+pub async fn an_attempt_is_run_by_one_worker_at_a_time(store: &impl CloudStore) {
     let effect = |sequence| EffectId { instance: id("a"), incarnation: life(1), execution: 0, epoch: 0, sequence };
-    assert!(store.claim(&effect(1), 1, "r1", at(60), at(0)).await);
-    assert!(store.claim(&effect(1), 1, "r1", at(60), at(1)).await, "the same run, asked again");
-    assert!(!store.claim(&effect(1), 1, "r2", at(60), at(60)).await);
-    assert!(store.claim(&effect(1), 2, "r2", at(60), at(1)).await, "another attempt");
-    assert!(store.claim(&effect(2), 1, "r2", at(60), at(1)).await, "another call");
-    assert!(store.claim(&effect(1), 1, "r2", at(120), at(61)).await, "its time is over");
-    store.give_back(&effect(1), 1, "r1").await;
-    assert!(!store.claim(&effect(1), 1, "r3", at(120), at(62)).await, "r1 has nothing to give back");
-    store.give_back(&effect(1), 1, "r2").await;
-    assert!(store.claim(&effect(1), 1, "r3", at(120), at(62)).await);
-    let claims = (0..8).map(|n| async move { store.claim(&effect(9), 1, &format!("r{n}"), at(60), at(0)).await });
+    assert!(claim(store, &effect(1), 1, "r1", at(60), at(0)).await);
+    assert!(claim(store, &effect(1), 1, "r1", at(60), at(1)).await, "the same run, asked again");
+    assert!(!claim(store, &effect(1), 1, "r2", at(60), at(60)).await);
+    assert!(claim(store, &effect(1), 2, "r2", at(60), at(1)).await, "another attempt");
+    assert!(claim(store, &effect(2), 1, "r2", at(60), at(1)).await, "another call");
+    assert!(claim(store, &effect(1), 1, "r2", at(120), at(61)).await, "its time is over");
+    let claims = (0..8).map(|n| async move { claim(store, &effect(9), 1, &format!("r{n}"), at(60), at(0)).await });
     assert_eq!(futures_util::future::join_all(claims).await.into_iter().filter(|granted| *granted).count(), 1);
 }
 
 /// A faulted instance is named while its fault lasts.
-pub async fn faulted_instances_are_named_until_they_are_cured_or_end(store: &impl Beside) {
+pub async fn faulted_instances_are_named_until_they_are_cured_or_end(store: &impl CloudStore) {
     for n in 0..130 {
         let instance = format!("i{n:03}");
         created(store, start(&instance, 1)).await;
@@ -94,7 +55,7 @@ pub async fn faulted_instances_are_named_until_they_are_cured_or_end(store: &imp
     }
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let page = store.faulted_behind(after.as_ref()).await;
+        let page = store.faulted(after.as_ref()).await.unwrap();
         let Some(last) = page.last() else { break };
         after = Some(last.clone());
         found.extend(page.iter().map(ToString::to_string));
@@ -112,7 +73,7 @@ pub async fn faulted_instances_are_named_until_they_are_cured_or_end(store: &imp
             _ => {}
         }
     }
-    let left: Vec<String> = store.faulted_behind(None).await.iter().take(4).map(ToString::to_string).collect();
+    let left: Vec<String> = store.faulted(None).await.unwrap().iter().take(4).map(ToString::to_string).collect();
     assert_eq!(left, ["i002", "i005", "i008", "i011"]);
 }
 
@@ -132,13 +93,13 @@ fn fault() -> Fault {
 }
 
 /// Each hub remembers the build that was noted last, and only that one.
-pub async fn the_build_that_was_noted_last_is_the_latest<S: Beside>(one: &S, two: &S) {
-    assert!(!one.is_latest("b1").await);
+pub async fn the_build_that_was_noted_last_is_the_latest<S: CloudStore>(one: &S, two: &S) {
+    assert!(!one.is_latest_build("b1").await.unwrap());
     for build in ["b1", "b1", "b2/ü", "b1"] {
-        one.note(build).await;
+        one.note_build(build).await.unwrap();
         for other in ["b1", "b2/ü", "b"] {
-            assert_eq!(one.is_latest(other).await, other == build);
+            assert_eq!(one.is_latest_build(other).await.unwrap(), other == build);
         }
     }
-    assert!(!two.is_latest("b1").await);
+    assert!(!two.is_latest_build("b1").await.unwrap());
 }

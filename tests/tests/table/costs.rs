@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use durable::ports::{CommitOutcome, ListQuery, Store};
 use durable_azure::store::{TableStore, operation};
+use durable_host::stores::CloudStore;
 use durable_tests::azurite::Azurite;
 use durable_tests::build::*;
 
@@ -42,7 +43,7 @@ fn small_things_are_billed_as_little_as_can_be() {
         assert_eq!(used(&at), 1);
         at = store.transactions();
         store.status(&id("a")).await.unwrap();
-        store.peek(&id("a")).await.unwrap();
+        store.peek(&id("a"), true).await.unwrap();
         store.history(&id("a"), life(1), 0, 0..3).await.unwrap();
         assert_eq!(used(&at), 3);
         let loaded = load(&store, "a").await;

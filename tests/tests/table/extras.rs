@@ -1,11 +1,8 @@
 //! What a host needs beside the port: looks, claims, the index of faulted instances.
 
-use durable_azure::store::TableStore;
 use durable_tests::azurite::Azurite;
 
 use crate::stores::extras;
-
-extras::beside!(TableStore);
 
 /// A look shows life, revision and whether there is work; nothing of what is unknown or purged.
 #[test]

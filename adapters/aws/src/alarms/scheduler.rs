@@ -8,10 +8,10 @@ use aws_sdk_scheduler::types::{ActionAfterCompletion, FlexibleTimeWindow, Flexib
 use durable::Timestamp;
 use durable::ports::{Clock, PortFuture, StoreError};
 use durable_host::SystemClock;
+use durable_host::invoked::{AlarmService, Work};
 
-use super::{AlarmService, whole_seconds_up};
+use super::whole_seconds_up;
 use crate::clients::words;
-use crate::work::Work;
 
 /// A schedule in the past is refused, so the next one is this far ahead at least.
 const AHEAD: Duration = Duration::from_secs(5);

@@ -9,10 +9,10 @@ use aws_sdk_sfn::Client;
 use durable::Timestamp;
 use durable::ports::{Clock, PortFuture, StoreError};
 use durable_host::SystemClock;
+use durable_host::invoked::{AlarmService, Work};
 
-use super::{AlarmService, whole_seconds_up};
+use super::whole_seconds_up;
 use crate::clients::words;
-use crate::work::Work;
 
 /// Longest wait of one execution: a standard workflow ends after 365 days.
 const LONGEST: Duration = Duration::from_secs(360 * 86_400);

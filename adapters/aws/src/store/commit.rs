@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 use durable::Payload;
 use durable::ids::InstanceId;
 use durable::ports::{Commit, CommitOutcome, Committed, StoreError, StoreResult};
+use durable_host::invoked::{busy_until, must_be_looked_at};
 use durable_host::wakeups;
 
 use super::attrs::{self, Attrs, binary, flag, number};
@@ -18,7 +19,7 @@ use super::load::{Seen, Whole, messages};
 use super::senders::{self, InARow};
 use super::spill::{self, Stored};
 use super::write::{NotWritten, Refusal};
-use super::{DynamoStore, RAISED, busy_until, keys, must_be_looked_at};
+use super::{DynamoStore, RAISED, keys};
 
 /// Payloads up to this size stand in the item.
 pub(super) const PAYLOAD_IN_THE_ITEM: usize = 512;

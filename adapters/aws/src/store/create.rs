@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
 use durable::Payload;
 use durable::ports::{Committed, Create, Created, Loaded, StoreError, StoreResult};
+use durable_host::invoked::{busy_until, must_be_looked_at};
 use durable_host::stores::{FIRST_PAUSE, pause_before};
 
 use super::attrs::{self, Attrs, binary, flag, number, text};
@@ -19,7 +20,7 @@ use super::history::{self, Shape};
 use super::item::{self, Item};
 use super::load::Whole;
 use super::spill::{self, Stored};
-use super::{DynamoStore, RAISED, busy_until, keys, must_be_looked_at};
+use super::{DynamoStore, RAISED, keys};
 
 /// How often a start is tried again because what it met has changed.
 const TRIES: usize = 8;

@@ -19,12 +19,7 @@ use super::{DynamoStore, keys};
 const PAGE: i32 = 100;
 
 impl DynamoStore {
-    /// One page of the instances that a build could not go on with, in the order of their ids, behind `after`. An empty page is the last.
-    /// A hint: each must be looked at.
-    ///
-    /// # Errors
-    /// [`durable::ports::StoreError`] if the table cannot be read.
-    pub async fn faulted(&self, after: Option<&InstanceId>) -> StoreResult<Vec<InstanceId>> {
+    pub(super) async fn faults(&self, after: Option<&InstanceId>) -> StoreResult<Vec<InstanceId>> {
         let pk = self.inner.hub.faults();
         let range = Range { from: " ".to_owned(), to: "\u{10FFFF}".to_owned() };
         let from = after.map(|id| attrs::key(&pk, id.as_str()));
@@ -56,20 +51,12 @@ impl DynamoStore {
         granted(self.call(ask, || request.clone().send()).await).map(|_| ())
     }
 
-    /// True if this is the build that was noted last. One that comes back is not: it may run what the other could not.
-    ///
-    /// # Errors
-    /// [`durable::ports::StoreError`] if the table cannot be read.
-    pub async fn is_latest_build(&self, build: &str) -> StoreResult<bool> {
+    pub(super) async fn is_latest(&self, build: &str) -> StoreResult<bool> {
         let row = self.get(Operation::Build, &self.inner.hub.builds(), keys::LATEST, true, None).await?;
         Ok(row.is_some_and(|row| text_in(&row, "n") == Some(build)))
     }
 
-    /// Notes which build runs on this hub. To be called when what that entails is on its way, and not before: nobody else sees to it afterwards.
-    ///
-    /// # Errors
-    /// [`durable::ports::StoreError`] if the table cannot be written; the call may be repeated.
-    pub async fn note_build(&self, build: &str) -> StoreResult<()> {
+    pub(super) async fn note(&self, build: &str) -> StoreResult<()> {
         let mut row = attrs::key(&self.inner.hub.builds(), keys::LATEST);
         row.insert("n".to_owned(), text(build));
         self.put_rows(Operation::Build, vec![row]).await

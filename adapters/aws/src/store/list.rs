@@ -17,10 +17,10 @@ use super::call::Ask;
 use super::capacity::Operation;
 use super::item::{Item, SHOWN};
 use super::load::record;
-use super::peek::Peeked;
 use super::spill::Fetched;
 use super::table::LIST_INDEX;
 use super::{DynamoStore, keys};
+use durable_host::Peeked;
 
 /// Keys looked at in one step of a walk.
 const STEP: usize = 100;

@@ -53,20 +53,21 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use durable::Timestamp;
-use durable::header::Header;
 use durable::history::EventBytes;
-use durable::ids::{Incarnation, InstanceId};
+use durable::ids::{EffectId, Incarnation, InstanceId};
 use durable::message::Message;
 use durable::ports::{
     Commit, CommitOutcome, Create, Created, Delivered, Known, ListQuery, Loaded, Page, PageToken, PortFuture, Purge, StatusRecord, Store, StoreResult,
 };
+
+use durable_host::Peeked;
+use durable_host::stores::CloudStore;
 
 use capacity::Counters;
 use keys::Hub;
 
 pub use capacity::{Capacity, Operation, Used};
 pub use keys::BadHub;
-pub use peek::Peeked;
 pub use table::{EXPIRES, LIST_INDEX, TABLE_VARIABLE, create_table, time_to_live};
 
 /// The attribute that is there if something is left to do: what the stream is filtered by. Its value is the number 1.
@@ -80,30 +81,8 @@ pub const INBOX: &str = "/q/L";
 /// The attribute with the id of an instance, if its key does not hold all of it.
 pub const ID: &str = "n";
 
-/// The first byte of an alarm's handle that stands for somebody who waits in place: such an instance bears the mark of work, because nothing
-/// else would wake it if that driver died. Handles of all other alarms begin with another byte.
-pub const IN_PLACE: u8 = b'i';
-
 /// The attribute that is there if the last write made an instance busy for longer than it was. Its value is the number 1.
 pub const RAISED: &str = "j";
-
-/// Until when an invocation waits for an alarm in place, from the alarm's handle; none if the alarm waits in a service.
-#[must_use]
-pub fn in_place_until(handle: &[u8]) -> Option<Timestamp> {
-    let (kind, until) = handle.split_first()?;
-    (*kind == IN_PLACE).then_some(Timestamp(i64::from_be_bytes(until.try_into().ok()?)))
-}
-
-/// Until when somebody sees to an instance with this header.
-fn busy_until(header: &Header) -> Option<Timestamp> {
-    durable_host::busy_until(header, header.alarm.as_deref().and_then(in_place_until))
-}
-
-/// True if somebody must come back to an instance with this header, whatever its inbox holds: work is left, or a driver waits in place.
-fn must_be_looked_at(header: &Header) -> bool {
-    let waits_in_place = header.alarm.as_ref().is_some_and(|handle| handle.first() == Some(&IN_PLACE));
-    header.has_work() || (waits_in_place && !header.status.is_terminal())
-}
 
 /// How to use a table.
 #[derive(Debug, Clone)]
@@ -236,5 +215,33 @@ impl Store for DynamoStore {
     fn purge_step(&self, instance: &InstanceId, incarnation: Incarnation) -> PortFuture<StoreResult<Purge>> {
         let instance = instance.clone();
         self.run(|store| async move { store.purge_step_now(&instance, incarnation).await })
+    }
+}
+
+impl CloudStore for DynamoStore {
+    /// Half a read unit and perhaps a moment behind, or one unit.
+    fn peek(&self, instance: &InstanceId, consistent: bool) -> PortFuture<StoreResult<Option<Peeked>>> {
+        let instance = instance.clone();
+        self.run(move |store| async move { store.look_at(&instance, consistent).await })
+    }
+
+    fn claim_run(&self, effect: &EffectId, attempt: u32, run: &str, until: Timestamp, now: Timestamp) -> PortFuture<StoreResult<bool>> {
+        let (effect, run) = (effect.clone(), run.to_owned());
+        self.run(move |store| async move { store.claim(&effect, attempt, &run, until, now).await })
+    }
+
+    fn faulted(&self, after: Option<&InstanceId>) -> PortFuture<StoreResult<Vec<InstanceId>>> {
+        let after = after.cloned();
+        self.run(|store| async move { store.faults(after.as_ref()).await })
+    }
+
+    fn is_latest_build(&self, build: &str) -> PortFuture<StoreResult<bool>> {
+        let build = build.to_owned();
+        self.run(|store| async move { store.is_latest(&build).await })
+    }
+
+    fn note_build(&self, build: &str) -> PortFuture<StoreResult<()>> {
+        let build = build.to_owned();
+        self.run(|store| async move { store.note(&build).await })
     }
 }

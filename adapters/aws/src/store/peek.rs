@@ -2,7 +2,7 @@
 
 use durable::ids::InstanceId;
 use durable::ports::{StoreError, StoreResult};
-pub use durable_host::Peeked;
+use durable_host::Peeked;
 
 use super::capacity::Operation;
 use super::item::{Item, SHOWN};
@@ -12,11 +12,8 @@ use super::{DynamoStore, keys};
 const READS: usize = 8;
 
 impl DynamoStore {
-    /// Looks at an instance: as it is (`strongly`), or as it was a moment ago, for half of that. None if it is unknown.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table cannot be read, or what stands there makes no sense.
-    pub async fn peek(&self, instance: &InstanceId, strongly: bool) -> StoreResult<Option<Peeked>> {
+    /// As it is (`strongly`), or as it was a moment ago, for half of that.
+    pub(super) async fn look_at(&self, instance: &InstanceId, strongly: bool) -> StoreResult<Option<Peeked>> {
         let pk = self.inner.hub.of(instance);
         for _ in 0..READS {
             let item = self.get(Operation::Peek, &pk, keys::HEADER, strongly, Some(SHOWN)).await?;

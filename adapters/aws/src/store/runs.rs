@@ -15,12 +15,7 @@ use super::{DynamoStore, keys};
 const KEPT: i64 = 24 * 3600;
 
 impl DynamoStore {
-    /// Claims an attempt for a run until a time. True if this run may carry it out: nobody else has it, or their time is over. A repeated
-    /// claim of the same run is granted again.
-    ///
-    /// # Errors
-    /// [`durable::ports::StoreError`] if the table cannot be written; the claim may be made again.
-    pub async fn claim_run(&self, effect: &EffectId, attempt: u32, run: &str, until: Timestamp, now: Timestamp) -> StoreResult<bool> {
+    pub(super) async fn claim(&self, effect: &EffectId, attempt: u32, run: &str, until: Timestamp, now: Timestamp) -> StoreResult<bool> {
         let mut row = attrs::key(&self.inner.hub.of(&effect.instance), &keys::run(effect, attempt));
         row.insert("u".to_owned(), text(run));
         row.insert("r".to_owned(), number(until.0));
@@ -37,24 +32,6 @@ impl DynamoStore {
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let ask = Ask { operation: Operation::Run, action: "PutItem", repeatable: true };
         granted(self.call(ask, || request.clone().send()).await)
-    }
-
-    /// Gives an attempt back, if this run still has it.
-    ///
-    /// # Errors
-    /// [`durable::ports::StoreError`] if the table cannot be written; the note expires by itself.
-    pub async fn end_run(&self, effect: &EffectId, attempt: u32, run: &str) -> StoreResult<()> {
-        let request = self
-            .inner
-            .client
-            .delete_item()
-            .table_name(&self.inner.table)
-            .set_key(Some(attrs::key(&self.inner.hub.of(&effect.instance), &keys::run(effect, attempt))))
-            .condition_expression("u = :run")
-            .expression_attribute_values(":run", text(run))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let ask = Ask { operation: Operation::Run, action: "DeleteItem", repeatable: true };
-        granted(self.call(ask, || request.clone().send()).await).map(|_| ())
     }
 }
 

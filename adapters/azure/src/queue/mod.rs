@@ -12,10 +12,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use durable::ports::{PortFuture, StoreError, StoreResult};
+use durable_host::queued::{Letter, PoisonQueue, Post, Receipt, Taken};
 
 use crate::retry::until_clear;
 use crate::storage::{Answer, Method, Request, SendError, Service, Storage};
-use crate::work::Letter;
 
 /// The longest body: base64 makes 64 KiB of it, which is what a message has.
 pub const BODY_BYTES: usize = 48 * 1024;
@@ -29,43 +29,9 @@ const DELETED_WITHIN: Duration = Duration::from_secs(10);
 /// What the app's queues are called, behind the hub's name.
 pub const NAMES: [&str; 3] = ["work", "activities", "alarms"];
 
-/// Names a message that was put, until somebody is given it.
+/// A message that is given out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// The message.
-    pub id: String,
-    /// What its owner shows.
-    pub pop: String,
-}
-
-/// Takes messages.
-pub trait Post: Send + Sync + 'static {
-    /// Puts a message, to be delivered after this delay. Once this is done, the message is durable.
-    fn put(&self, letter: Letter, after: Duration) -> PortFuture<StoreResult<Receipt>>;
-    /// Takes one back that nobody was given. Best effort.
-    fn take_back(&self, receipt: Receipt) -> PortFuture<()>;
-}
-
-/// The app's three queues.
-#[derive(Clone)]
-pub struct Queues {
-    /// Looks at instances.
-    pub work: Arc<dyn Post>,
-    /// Attempts of activities.
-    pub activities: Arc<dyn Post>,
-    /// Alarms that are due soon.
-    pub alarms: Arc<dyn Post>,
-}
-
-impl std::fmt::Debug for Queues {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Queues")
-    }
-}
-
-/// A message that was taken out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Taken {
+pub struct Given {
     /// For its deletion.
     pub receipt: Receipt,
     /// What it says, as it was put.
@@ -123,7 +89,7 @@ impl Queue {
     ///
     /// # Errors
     /// What the service says: somebody else may have been given it meanwhile.
-    pub async fn delete(&self, receipt: &Receipt) -> Result<(), SendError> {
+    pub async fn remove(&self, receipt: &Receipt) -> Result<(), SendError> {
         let request = Request::new("queue delete", Service::Queue, Method::DELETE, format!("/{}/messages/{}", self.name, receipt.id))
             .query("popreceipt", receipt.pop.as_str());
         self.storage.send(&request, DELETED_WITHIN).await.map(drop)
@@ -133,13 +99,13 @@ impl Queue {
     ///
     /// # Errors
     /// What the service says.
-    pub async fn get(&self, for_so_long: Duration) -> Result<Vec<Taken>, SendError> {
+    pub async fn get(&self, for_so_long: Duration) -> Result<Vec<Given>, SendError> {
         let request = Request::new("queue get", Service::Queue, Method::GET, format!("/{}/messages", self.name))
             .query("numofmessages", "32")
             .query("visibilitytimeout", whole_seconds_up(for_so_long).max(1).to_string());
         let answer = self.send(&request).await?;
         let messages = xml::elements(&String::from_utf8_lossy(&answer.body), "QueueMessage");
-        Ok(messages.iter().filter_map(|message| Some(Taken { receipt: receipt(message)?, body: body(message)? })).collect())
+        Ok(messages.iter().filter_map(|message| Some(Given { receipt: receipt(message)?, body: body(message)? })).collect())
     }
 
     /// How many messages there are about, those that are delivered later counted too.
@@ -173,10 +139,32 @@ impl Post for Queue {
     fn take_back(&self, receipt: Receipt) -> PortFuture<()> {
         let queue = self.clone();
         Box::pin(async move {
-            if let Err(error) = queue.delete(&receipt).await {
+            if let Err(error) = queue.remove(&receipt).await {
                 tracing::debug!("a message was not taken back, and will find nothing to do: {error}");
             }
         })
+    }
+}
+
+impl PoisonQueue for Queue {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn take(&self, for_so_long: Duration) -> PortFuture<StoreResult<Vec<Taken>>> {
+        let queue = self.clone();
+        Box::pin(async move {
+            match queue.get(for_so_long).await {
+                // The Functions host makes it when it is needed.
+                Err(SendError::Refused(refusal)) if refusal.code == "QueueNotFound" => Ok(Vec::new()),
+                given => Ok(given?.into_iter().map(|Given { receipt, body }| Taken { receipt, letter: Letter::read(&body) }).collect()),
+            }
+        })
+    }
+
+    fn delete(&self, receipt: Receipt) -> PortFuture<StoreResult<()>> {
+        let queue = self.clone();
+        Box::pin(async move { queue.remove(&receipt).await.map_err(StoreError::from) })
     }
 }
 

@@ -7,8 +7,9 @@
 use durable::Timestamp;
 use durable::header::Header;
 use durable::ids::{EffectId, InstanceId};
-use durable::ports::{StoreError, StoreResult};
-pub use durable_host::Peeked;
+use durable::ports::{PortFuture, StoreError, StoreResult};
+use durable_host::Peeked;
+use durable_host::stores::CloudStore;
 
 use super::call::Fail;
 use super::item::FOR_A_LOOK;
@@ -22,11 +23,7 @@ const TRIES: usize = 8;
 const PAGE: usize = 100;
 
 impl TableStore {
-    /// Looks at an instance: one transaction, strongly consistent. None if it is unknown.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table cannot be read, or what stands there makes no sense.
-    pub async fn peek(&self, instance: &InstanceId) -> StoreResult<Option<Peeked>> {
+    async fn look_at(&self, instance: &InstanceId) -> StoreResult<Option<Peeked>> {
         for _ in 0..TRIES {
             let Some(look) = self.look(operation::PEEK, instance, Some(FOR_A_LOOK)).await? else { return Ok(None) };
             let wanted = look.item.header.iter().filter_map(Stored::spilled).collect();
@@ -38,12 +35,7 @@ impl TableStore {
         Err(StoreError::Damaged(format!("rows of instance `{instance}` are missing in table {}", self.table_name())))
     }
 
-    /// Claims an attempt for a run until a time. True if this run may carry it out: nobody else has it, or their time is over. A repeated
-    /// claim of the same run is granted again.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table cannot be written; the claim may be made again.
-    pub async fn claim_run(&self, effect: &EffectId, attempt: u32, run: &str, until: Timestamp, now: Timestamp) -> StoreResult<bool> {
+    async fn claim(&self, effect: &EffectId, attempt: u32, run: &str, until: Timestamp, now: Timestamp) -> StoreResult<bool> {
         let (pk, key) = (keys::partition(&effect.instance), keys::run(effect, attempt));
         let row = Entity::new(pk.as_str(), key.as_str()).with("u", run).with("r", until.0);
         let mut change = Change::Insert(row.clone());
@@ -64,22 +56,7 @@ impl TableStore {
         Ok(false)
     }
 
-    /// Gives an attempt back, if this run still has it.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table cannot be written; the claim ends by itself.
-    pub async fn end_run(&self, effect: &EffectId, attempt: u32, run: &str) -> StoreResult<()> {
-        let (pk, key) = (keys::partition(&effect.instance), keys::run(effect, attempt));
-        let Some(there) = self.get(operation::RUN, &pk, &key, None).await?.filter(|row| row.text("u") == Some(run)) else { return Ok(()) };
-        granted(self.change_again(operation::RUN, &Change::Delete(pk, key, If::Tag(there.tag))).await).map(drop)
-    }
-
-    /// One page of the instances that a build could not go on with, in the order of their keys, behind `after`. An empty page is the last.
-    /// A hint: each must be looked at.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table cannot be read.
-    pub async fn faulted(&self, after: Option<&InstanceId>) -> StoreResult<Vec<InstanceId>> {
+    async fn faults(&self, after: Option<&InstanceId>) -> StoreResult<Vec<InstanceId>> {
         let filter = Filter::partition(keys::FAULTS);
         let filter = after.map_or_else(|| filter.clone(), |after| filter.clone().behind(&keys::partition(after)));
         let mut next = None;
@@ -110,22 +87,43 @@ impl TableStore {
         granted(self.change_again(operation::FAULT, &Change::Delete(keys::FAULTS.to_owned(), key, If::Tag(there.tag))).await).map(drop)
     }
 
-    /// True if this is the build that was noted last. One that comes back is not: it may run what the other could not.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table cannot be read.
-    pub async fn is_latest_build(&self, build: &str) -> StoreResult<bool> {
+    async fn is_latest(&self, build: &str) -> StoreResult<bool> {
         let there = self.get(operation::BUILD, keys::BUILDS, keys::LATEST, None).await?;
         Ok(there.is_some_and(|there| there.text("n") == Some(&name_of(build))))
     }
 
-    /// Notes which build runs on this hub. To be called when what that entails is on its way, and not before: nobody else sees to it afterwards.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the table cannot be written; the call may be repeated.
-    pub async fn note_build(&self, build: &str) -> StoreResult<()> {
+    async fn note(&self, build: &str) -> StoreResult<()> {
         let row = Entity::new(keys::BUILDS, keys::LATEST).with("n", name_of(build));
         Ok(self.change_again(operation::BUILD, &Change::Put(row)).await.map(drop)?)
+    }
+}
+
+impl CloudStore for TableStore {
+    /// One transaction, strongly consistent in any case.
+    fn peek(&self, instance: &InstanceId, _consistent: bool) -> PortFuture<StoreResult<Option<Peeked>>> {
+        let (store, instance) = (self.clone(), instance.clone());
+        Box::pin(async move { store.look_at(&instance).await })
+    }
+
+    fn claim_run(&self, effect: &EffectId, attempt: u32, run: &str, until: Timestamp, now: Timestamp) -> PortFuture<StoreResult<bool>> {
+        let (store, effect, run) = (self.clone(), effect.clone(), run.to_owned());
+        Box::pin(async move { store.claim(&effect, attempt, &run, until, now).await })
+    }
+
+    /// In the order of their keys.
+    fn faulted(&self, after: Option<&InstanceId>) -> PortFuture<StoreResult<Vec<InstanceId>>> {
+        let (store, after) = (self.clone(), after.cloned());
+        Box::pin(async move { store.faults(after.as_ref()).await })
+    }
+
+    fn is_latest_build(&self, build: &str) -> PortFuture<StoreResult<bool>> {
+        let (store, build) = (self.clone(), build.to_owned());
+        Box::pin(async move { store.is_latest(&build).await })
+    }
+
+    fn note_build(&self, build: &str) -> PortFuture<StoreResult<()>> {
+        let (store, build) = (self.clone(), build.to_owned());
+        Box::pin(async move { store.note(&build).await })
     }
 }
 

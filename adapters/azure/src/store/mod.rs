@@ -70,7 +70,6 @@ use durable::ports::{
 use crate::storage::{Storage, Transactions};
 use crate::table::Table;
 
-pub use extras::Peeked;
 pub use keys::BadHub;
 #[cfg(feature = "fuzzing")]
 pub(crate) use keys::partition;

@@ -1,6 +1,7 @@
 //! What stores in a cloud's table have alike: short names in keys, nonces, places that sort, pages and their tokens, who may have an id, pauses
 //! before a repeat.
 
+mod cloud;
 mod listing;
 
 use std::fmt::Write;
@@ -16,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::SystemEntropy;
 
+pub use cloud::CloudStore;
 pub use listing::{Listing, asks_for};
 
 /// The first pause before a call is repeated; each is twice as long as the one before.

@@ -6,15 +6,15 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use durable::Payload;
 use durable::header::ActivityTask;
 use durable::ids::EffectId;
 use durable::message::Outcome;
-use durable::ports::{Clock, Delivered, Store, StoreResult};
-use durable::{Failure, Payload};
-use durable_host::work::Attempt;
-use durable_host::{SystemClock, in_background, wanted};
+use durable::ports::{Delivered, StoreResult};
 
 use super::{Handler, HandlerError};
+use crate::wanted;
+use crate::work::Attempt;
 
 /// How often it is tried to store an attempt's end in a full inbox, with a pause that doubles from a quarter of a second.
 const TRIES: u32 = 5;
@@ -54,7 +54,7 @@ impl Handler {
         };
         let Some(_making) = self.attempts.begin(&effect, attempt.attempt) else { return not_made() };
         let Some(input) = self.wanted(&effect, attempt).await? else { return not_made() };
-        let now = SystemClock.now();
+        let now = self.now();
         let until = now.after(Duration::from_millis(attempt.limit_ms).min(self.longest));
         // The same message may try again; another one about the same attempt may not.
         if let Some(message) = message
@@ -69,18 +69,17 @@ impl Handler {
             attempt: attempt.attempt,
             timeout: Some(Duration::from_millis(attempt.limit_ms).min(self.longest)),
         };
-        let app = self.app.clone();
-        let outcome = in_background(async move { durable_host::attempt(&app, task).await }).await;
+        let outcome = self.machine.attempt(task).await;
         self.ended(&effect, attempt, outcome).await
     }
 
     /// The input of an attempt that is to be made; none if it is not.
     async fn wanted(&self, effect: &EffectId, attempt: &Attempt) -> StoreResult<Option<Payload>> {
         let Some(loaded) = self.store.load(&effect.instance, None).await? else { return Ok(None) };
-        if !wanted::is_open(&loaded, effect) || !wanted::is_handed_on(&loaded.header, effect.sequence, SystemClock.now()) {
+        if !wanted::is_open(&loaded, effect) || !wanted::is_handed_on(&loaded.header, effect.sequence, self.now()) {
             return Ok(None);
         }
-        attempt.input(effect, &self.store).await
+        attempt.input(effect, &*self.store).await
     }
 
     /// Stores what came of an attempt, and has the instance driven.
@@ -90,21 +89,20 @@ impl Handler {
             if delivered != Delivered::Full {
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(250) * 2_u32.pow(round)).await;
+            self.machine.sleep_until(self.now().after(Duration::from_millis(250) * 2_u32.pow(round))).await;
         }
         Err(HandlerError::NoRoom(effect.instance.clone()))
     }
 
     /// An attempt's message was delivered again and again, and never done: that is a failed attempt, which the retry policy decides about.
     pub(super) async fn lost(&self, attempt: &Attempt) -> Result<(), HandlerError> {
-        let effect = attempt.effect()?;
-        let text = format!("attempt {} of activity `{}` was begun and never ended: its worker died each time", attempt.attempt, attempt.name);
-        let failure = Failure { attempts: attempt.attempt, ..Failure::new("Lost", text) };
+        let (effect, failure) = (attempt.effect()?, attempt.lost());
         self.ended(&effect, attempt, Outcome::Failed(failure)).await
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test code")]
 mod tests {
     use durable::InstanceId;
     use durable::ids::Incarnation;

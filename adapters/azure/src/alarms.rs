@@ -4,7 +4,7 @@
 
 use durable::Timestamp;
 use durable::ports::{PortFuture, StoreError, StoreResult};
-use durable_host::work::Timer;
+use durable_host::queued::{FarAlarm, FarAlarms};
 
 use crate::retry::until_clear;
 use crate::storage::SendError;
@@ -14,25 +14,6 @@ const HOUR: i64 = 3_600_000_000;
 
 /// Before every partition of an hour, and no hour.
 const BEGINNING: &str = "a";
-
-/// An alarm that is due later than within the hour.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FarAlarm {
-    /// Tells it from all others.
-    pub digest: u128,
-    /// What it says.
-    pub timer: Timer,
-}
-
-/// Where far alarms stand.
-pub trait FarAlarms: Send + Sync + 'static {
-    /// Writes one. Once this is done, it is durable. Writing it again changes nothing.
-    fn put(&self, alarm: FarAlarm) -> PortFuture<StoreResult<()>>;
-    /// Removes one, if it is there.
-    fn remove(&self, due: Timestamp, digest: u128) -> PortFuture<StoreResult<()>>;
-    /// Some of those that are due before this time, or within its hour; none only if there are none.
-    fn earliest(&self, before: Timestamp) -> PortFuture<StoreResult<Vec<FarAlarm>>>;
-}
 
 /// The table that they stand in.
 #[derive(Debug, Clone)]
@@ -125,41 +106,10 @@ fn read(row: &Entity) -> Option<FarAlarm> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::Mutex;
+mod tests {
+    use durable_host::work::Timer;
 
     use super::*;
-
-    /// Rows in memory.
-    #[derive(Default)]
-    pub struct Rows(Mutex<BTreeMap<(String, String), FarAlarm>>);
-
-    impl Rows {
-        /// All of them.
-        pub fn all(&self) -> Vec<FarAlarm> {
-            self.0.lock().unwrap().values().cloned().collect()
-        }
-    }
-
-    impl FarAlarms for Rows {
-        fn put(&self, alarm: FarAlarm) -> PortFuture<StoreResult<()>> {
-            self.0.lock().unwrap().insert(keys(alarm.timer.due, alarm.digest), alarm);
-            Box::pin(std::future::ready(Ok(())))
-        }
-
-        fn remove(&self, due: Timestamp, digest: u128) -> PortFuture<StoreResult<()>> {
-            self.0.lock().unwrap().remove(&keys(due, digest));
-            Box::pin(std::future::ready(Ok(())))
-        }
-
-        fn earliest(&self, before: Timestamp) -> PortFuture<StoreResult<Vec<FarAlarm>>> {
-            let last = last_partition(before);
-            let rows = self.0.lock().unwrap();
-            let found = rows.iter().filter(|((partition, _), _)| partition.as_str() > BEGINNING && *partition <= last).map(|(_, alarm)| alarm.clone());
-            Box::pin(std::future::ready(Ok(found.take(2).collect())))
-        }
-    }
 
     #[test]
     fn keys_are_ordered_as_times_are() {

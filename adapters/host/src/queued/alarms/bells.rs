@@ -3,11 +3,12 @@
 //! It is all in memory, and all for speed: whatever is lost here rings by its message. Must never: hold more than the bound.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use durable::ports::Clock;
 use durable::{Engine, InstanceId, Timestamp};
-use durable_host::SystemClock;
+use futures_util::future::select;
 use tokio::sync::Notify;
 
 /// So many are kept; the furthest go first.
@@ -65,16 +66,14 @@ impl Bells {
     }
 
     /// Rings for ever.
-    pub async fn ring(self, engine: Engine) {
+    pub async fn ring(self, engine: Engine, clock: Arc<dyn Clock>) {
         loop {
+            let changed = self.0.changed.notified();
             match self.next() {
-                None => self.0.changed.notified().await,
-                Some(at) => tokio::select! {
-                    () = SystemClock.sleep_until(at) => {}
-                    () = self.0.changed.notified() => {}
-                },
+                None => changed.await,
+                Some(at) => drop(select(clock.sleep_until(at), pin!(changed)).await),
             }
-            for instance in self.take_due(SystemClock.now()) {
+            for instance in self.take_due(clock.now()) {
                 engine.look(&instance, false);
             }
         }
@@ -82,6 +81,7 @@ impl Bells {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test code")]
 mod tests {
     use super::*;
 

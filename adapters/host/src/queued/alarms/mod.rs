@@ -1,6 +1,6 @@
 //! Alarms: near ones are messages that are delivered when they are due, far ones rows of a table, which the hourly function makes messages of.
 //!
-//! The platform scales an app by the messages in its queues, those that are delivered later counted too: a hundred thousand approvals that
+//! Platforms scale an app by the messages in its queues, those that are delivered later counted too: a hundred thousand approvals that
 //! sleep for days must not stand there. An alarm exists before the commit that needs it, and is taken back after the commit that does not.
 //! A live process also rings its own near alarms itself, to the moment; the message then finds nothing to do.
 //! Must never: ring early, or keep anything for a far alarm but its row.
@@ -14,23 +14,22 @@ use std::time::Duration;
 
 use durable::Timestamp;
 use durable::ports::{AlarmKey, Alarms, Clock, Handle, PortFuture, StoreError};
-use durable_host::SystemClock;
-use durable_host::work::Timer;
 use xxhash_rust::xxh3::Xxh3;
 
 pub use bells::Bells;
-pub use far::{AlarmTable, FarAlarm, FarAlarms};
+pub use far::{FarAlarm, FarAlarms};
 pub use hourly::Hourly;
 
-use crate::queue::{Post, Receipt};
-use crate::work::Work;
+use super::letter::Work;
+use super::post::{Post, Receipt};
+use crate::work::Timer;
 
 /// What is due sooner is a message at once. Not longer than the time between two runs of the hourly function: what is further away is seen by
 /// its next run.
 pub const NEAR: Duration = Duration::from_secs(3600);
 
 /// A handle is stored in the header, and has at most so many bytes; a receipt that is longer is not kept.
-const HANDLE_BYTES: usize = 200;
+pub const HANDLE_BYTES: usize = 200;
 
 const QUEUED: u8 = b'q';
 const FAR: u8 = b'r';
@@ -41,6 +40,7 @@ pub struct HostAlarms {
     queue: Arc<dyn Post>,
     far: Arc<dyn FarAlarms>,
     bells: Bells,
+    clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for HostAlarms {
@@ -52,14 +52,14 @@ impl std::fmt::Debug for HostAlarms {
 impl HostAlarms {
     /// Near alarms stand in this queue and ring these bells, far ones in this table.
     #[must_use]
-    pub fn new(queue: Arc<dyn Post>, far: Arc<dyn FarAlarms>, bells: Bells) -> Self {
-        Self { queue, far, bells }
+    pub fn new(queue: Arc<dyn Post>, far: Arc<dyn FarAlarms>, bells: Bells, clock: Arc<dyn Clock>) -> Self {
+        Self { queue, far, bells, clock }
     }
 }
 
 impl Alarms for HostAlarms {
     fn arm(&self, key: AlarmKey, at: Timestamp) -> PortFuture<Result<Handle, StoreError>> {
-        let (now, alarms) = (SystemClock.now(), self.clone());
+        let (now, alarms) = (self.clock.now(), self.clone());
         let digest = digest(&key, at);
         let timer = Timer { instance: key.instance.to_string(), life: key.incarnation.to_string(), revision: key.number, due: at, armed: now };
         if now.until(at) > NEAR {
@@ -76,7 +76,7 @@ impl Alarms for HostAlarms {
 
     fn disarm(&self, handle: Handle) -> PortFuture<()> {
         let Some(armed) = Armed::read(&handle) else { return Box::pin(std::future::ready(())) };
-        if armed.kind == FAR && armed.at > SystemClock.now() {
+        if armed.kind == FAR && armed.at > self.clock.now() {
             let far = self.far.clone();
             return Box::pin(async move {
                 if let Err(trouble) = far.remove(armed.at, armed.digest).await {
@@ -85,7 +85,7 @@ impl Alarms for HostAlarms {
             });
         }
         self.bells.take_down(armed.at, armed.digest);
-        match armed.receipt.filter(|_| armed.at > SystemClock.now()) {
+        match armed.receipt.filter(|_| armed.at > self.clock.now()) {
             Some(receipt) => self.queue.take_back(receipt),
             None => Box::pin(std::future::ready(())),
         }
@@ -134,15 +134,17 @@ fn digest(key: &AlarmKey, at: Timestamp) -> u128 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test code")]
 mod tests {
     use std::collections::BTreeSet;
 
     use durable::InstanceId;
     use durable::ids::Incarnation;
 
+    use super::super::testing::Noted;
     use super::far::tests::Rows;
     use super::*;
-    use crate::testing::Noted;
+    use crate::SystemClock;
 
     fn key(instance: &str, number: u64) -> AlarmKey {
         AlarmKey { instance: InstanceId::new(instance).unwrap(), incarnation: Incarnation([7; 8]), number }
@@ -150,7 +152,7 @@ mod tests {
 
     fn alarms() -> (Arc<Noted>, Arc<Rows>, Bells, HostAlarms) {
         let (queue, rows, bells) = (Arc::new(Noted::default()), Arc::new(Rows::default()), Bells::default());
-        (queue.clone(), rows.clone(), bells.clone(), HostAlarms::new(queue, rows, bells))
+        (queue.clone(), rows.clone(), bells.clone(), HostAlarms::new(queue, rows, bells, Arc::new(SystemClock)))
     }
 
     #[tokio::test]

@@ -8,16 +8,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use durable::Timestamp;
 use durable::header::ActivityTask;
 use durable::ids::EffectId;
 use durable::message::Outcome;
-use durable::ports::{Clock, Dispatch, Place, PortFuture, StoreError};
-use durable::{App, Timestamp};
-use durable_host::work::Attempt;
-use durable_host::{SystemClock, in_background};
+use durable::ports::{Dispatch, Place, PortFuture, StoreError};
 
-use crate::queue::Post;
-use crate::work::{INPUT_BYTES, Work};
+use super::letter::Work;
+use super::post::Post;
+use crate::machine::Machine;
+use crate::work::Attempt;
 
 /// A commit that has not landed so long after it was prepared never will.
 const PROMISED: Duration = Duration::from_secs(30);
@@ -37,6 +37,8 @@ pub struct Limits {
     pub queued: Duration,
     /// For how long behind its limit a worker's word counts.
     pub grace: Duration,
+    /// Input of an activity that travels with its message at most.
+    pub input_bytes: usize,
 }
 
 /// An attempt.
@@ -72,7 +74,7 @@ fn key(task: &ActivityTask) -> Key {
 
 /// Runs and hands on the activities of one process.
 pub struct HostDispatch {
-    app: Arc<App>,
+    machine: Arc<dyn Machine>,
     queue: Arc<dyn Post>,
     limits: Limits,
     places: Arc<Mutex<Places>>,
@@ -85,10 +87,10 @@ impl std::fmt::Debug for HostDispatch {
 }
 
 impl HostDispatch {
-    /// Attempts of this app's activities; those that are handed on stand in this queue.
+    /// Attempts on this machine; those that are handed on stand in this queue.
     #[must_use]
-    pub fn new(app: Arc<App>, queue: Arc<dyn Post>, limits: Limits) -> Self {
-        Self { app, queue, limits, places: Arc::default() }
+    pub fn new(machine: Arc<dyn Machine>, queue: Arc<dyn Post>, limits: Limits) -> Self {
+        Self { machine, queue, limits, places: Arc::default() }
     }
 
     fn limit(&self, task: &ActivityTask) -> Duration {
@@ -129,40 +131,42 @@ impl HostDispatch {
 
 impl Dispatch for HostDispatch {
     fn place(&self, task: &ActivityTask) -> Place {
-        self.place_at(task, SystemClock.now())
+        self.place_at(task, self.machine.now())
     }
 
     fn run(&self, mut task: ActivityTask) -> PortFuture<Outcome> {
         task.timeout = Some(self.limit(&task));
-        let (app, running) = (self.app.clone(), self.begin(&task));
-        in_background(async move {
+        let (running, attempt) = (self.begin(&task), self.machine.attempt(task));
+        Box::pin(async move {
             let _running = running;
-            durable_host::attempt(&app, task).await
+            attempt.await
         })
     }
 
     fn hand_on(&self, task: ActivityTask) -> PortFuture<Result<(), StoreError>> {
         let limit = u64::try_from(self.limit(&task).as_millis()).unwrap_or(u64::MAX);
-        let put = self.queue.put(Work::Activity(Attempt::of(&task, limit, false, INPUT_BYTES)).into(), Duration::ZERO);
+        let put = self.queue.put(Work::Activity(Attempt::of(&task, limit, false, self.limits.input_bytes)).into(), Duration::ZERO);
         Box::pin(async move { put.await.map(drop) })
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test code")]
 mod tests {
     use durable::ids::Incarnation;
-    use durable::{InstanceId, Payload};
+    use durable::{App, InstanceId, Payload};
 
+    use super::super::testing::Noted;
     use super::*;
-    use crate::testing::Noted;
+    use crate::machine::ThisMachine;
 
     const S: Duration = Duration::from_secs(1);
     const NOW: Timestamp = Timestamp(0);
 
     fn dispatch() -> (Arc<Noted>, HostDispatch) {
         let queue = Arc::new(Noted::default());
-        let limits = Limits { attempt: S * 30, in_place: S * 60, longest: S * 570, at_a_time: 2, queued: S * 600, grace: S * 15 };
-        (queue.clone(), HostDispatch::new(Arc::new(App::builder().build().unwrap()), queue, limits))
+        let limits = Limits { attempt: S * 30, in_place: S * 60, longest: S * 570, at_a_time: 2, queued: S * 600, grace: S * 15, input_bytes: 1_000 };
+        (queue.clone(), HostDispatch::new(Arc::new(ThisMachine::new(Arc::new(App::builder().build().unwrap()))), queue, limits))
     }
 
     fn task(timeout: Option<Duration>) -> ActivityTask {

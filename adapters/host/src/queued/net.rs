@@ -10,11 +10,10 @@ use std::time::Duration;
 use durable::ids::Incarnation;
 use durable::ports::{Clock, Handle, PortFuture, StoreError, Wake};
 use durable::{InstanceId, Timestamp};
-use durable_host::SystemClock;
-use durable_host::work::Look;
 
-use crate::queue::{Post, Receipt};
-use crate::work::Work;
+use super::letter::Work;
+use super::post::{Post, Receipt};
+use crate::work::Look;
 
 /// From this many nets on, those are forgotten whose message must have been delivered.
 const SWEPT_FROM: usize = 1_024;
@@ -23,6 +22,7 @@ const SWEPT_FROM: usize = 1_024;
 #[derive(Clone)]
 pub struct SafetyNet {
     queue: Arc<dyn Post>,
+    clock: Arc<dyn Clock>,
     /// After this a message is delivered.
     delay: Duration,
     nets: Arc<Mutex<Nets>>,
@@ -53,8 +53,8 @@ impl std::fmt::Debug for SafetyNet {
 impl SafetyNet {
     /// Nets whose messages stand in this queue, and are delivered after this delay.
     #[must_use]
-    pub fn new(queue: Arc<dyn Post>, delay: Duration) -> Self {
-        Self { queue, delay, nets: Arc::default() }
+    pub fn new(queue: Arc<dyn Post>, clock: Arc<dyn Clock>, delay: Duration) -> Self {
+        Self { queue, clock, delay, nets: Arc::default() }
     }
 
     fn nets(&self) -> MutexGuard<'_, Nets> {
@@ -97,7 +97,7 @@ impl SafetyNet {
 impl Wake for SafetyNet {
     fn cover(&self, instance: &InstanceId, incarnation: Incarnation, revision: u64, _: Timestamp) -> PortFuture<Result<Handle, StoreError>> {
         let of = (instance.clone(), incarnation);
-        let now = SystemClock.now();
+        let now = self.clock.now();
         if self.serves(&of, now) {
             // Nothing of its own to be taken away: the one that serves it stays up as long.
             return Box::pin(std::future::ready(Ok(Handle::new())));
@@ -109,7 +109,7 @@ impl Wake for SafetyNet {
     }
 
     fn release(&self, handle: Handle) -> PortFuture<()> {
-        match self.forget(&handle, SystemClock.now()) {
+        match self.forget(&handle, self.clock.now()) {
             Some(receipt) => self.queue.take_back(receipt),
             None => Box::pin(std::future::ready(())),
         }
@@ -117,9 +117,11 @@ impl Wake for SafetyNet {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test code")]
 mod tests {
+    use super::super::testing::Noted;
     use super::*;
-    use crate::testing::Noted;
+    use crate::SystemClock;
 
     const LIFE: Incarnation = Incarnation([1; 8]);
 
@@ -134,7 +136,7 @@ mod tests {
     #[tokio::test]
     async fn one_message_serves_the_commits_that_follow_soon_and_goes_when_the_drive_is_done() {
         let queue = Arc::new(Noted::default());
-        let net = SafetyNet::new(queue.clone(), Duration::from_secs(30));
+        let net = SafetyNet::new(queue.clone(), Arc::new(SystemClock), Duration::from_secs(30));
         let (first, second) = (cover(&net, "a", 1).await, cover(&net, "a", 2).await);
         let other = cover(&net, "b", 1).await;
         assert_eq!(queue.put_after(), [Duration::from_secs(30); 2]);
@@ -149,7 +151,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_is_about_to_be_delivered_is_followed_by_another_and_left_alone() {
         let queue = Arc::new(Noted::default());
-        let net = SafetyNet::new(queue.clone(), Duration::ZERO);
+        let net = SafetyNet::new(queue.clone(), Arc::new(SystemClock), Duration::ZERO);
         let (first, second) = (cover(&net, "a", 1).await, cover(&net, "a", 2).await);
         assert_eq!(queue.put_after().len(), 2);
         net.release(first).await;
@@ -160,13 +162,13 @@ mod tests {
     #[tokio::test]
     async fn without_the_message_there_is_no_net() {
         let queue = Arc::new(Noted::failing());
-        let net = SafetyNet::new(queue, Duration::from_secs(30));
+        let net = SafetyNet::new(queue, Arc::new(SystemClock), Duration::from_secs(30));
         assert!(net.cover(&id("a"), LIFE, 1, Timestamp::MAX).await.is_err());
     }
 
     #[tokio::test]
     async fn nets_whose_time_is_over_are_forgotten() {
-        let net = SafetyNet::new(Arc::new(Noted::default()), Duration::ZERO);
+        let net = SafetyNet::new(Arc::new(Noted::default()), Arc::new(SystemClock), Duration::ZERO);
         for n in 0..=SWEPT_FROM {
             cover(&net, &n.to_string(), 1).await;
         }

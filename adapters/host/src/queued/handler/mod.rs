@@ -4,25 +4,28 @@
 //! Must never: let a message go before that, put one after another without end, or make an attempt that somebody else has taken over.
 
 mod activity;
+mod announce;
 mod poison;
 
 pub use activity::Attempts;
+pub use announce::announce_build;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use durable::ids::Incarnation;
-use durable::ports::{Clock, StoreError};
-use durable::{App, Engine, InstanceId};
-use durable_host::work::{self, BadWork, Look, Timer};
-use durable_host::{SystemClock, Verdict, verdict, wakeups};
+use durable::ports::StoreError;
+use durable::{Engine, InstanceId, Timestamp};
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
-use crate::alarms::Hourly;
-use crate::queue::{Queue, Queues};
-use crate::store::{Peeked, TableStore};
-use crate::work::{Letter, Work};
+use super::alarms::Hourly;
+use super::letter::{Letter, Work};
+use super::post::{PoisonQueue, Queues};
+use crate::machine::{Machine, within};
+use crate::stores::CloudStore;
+use crate::work::{self, BadWork, Look, Timer};
+use crate::{Peeked, Verdict, verdict, wakeups};
 
 /// A commit that is awaited is looked for so often. Whoever was about to make it is gone by then.
 const NOT_YET_HOPS: u32 = 6;
@@ -63,16 +66,16 @@ impl Pauses {
 /// Does what messages ask for.
 #[derive(Clone)]
 pub struct Handler {
-    /// The activities.
-    pub app: Arc<App>,
+    /// What it runs on.
+    pub machine: Arc<dyn Machine>,
     /// Drives instances.
     pub engine: Engine,
     /// Where they are stored.
-    pub store: TableStore,
+    pub store: Arc<dyn CloudStore>,
     /// Where messages are put.
     pub queues: Queues,
     /// The poison queues.
-    pub poison: Arc<[Queue]>,
+    pub poison: Arc<[Arc<dyn PoisonQueue>]>,
     /// Moves far alarms.
     pub hourly: Hourly,
     /// How long an attempt that was handed on may take at most.
@@ -89,7 +92,7 @@ impl std::fmt::Debug for Handler {
     }
 }
 
-/// Why a message was not done. The Functions host delivers it again a little later.
+/// Why a message was not done. It is delivered again a little later.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandlerError {
@@ -113,6 +116,10 @@ enum Driven {
 }
 
 impl Handler {
+    fn now(&self) -> Timestamp {
+        self.machine.now()
+    }
+
     /// Does what a message asks for. `message` is its id, if it is known.
     ///
     /// # Errors
@@ -141,7 +148,7 @@ impl Handler {
     /// # Errors
     /// [`HandlerError`]: the next hour goes on.
     pub async fn hour(&self) -> Result<(), HandlerError> {
-        let deadline = SystemClock.now().after(self.longest);
+        let deadline = self.now().after(self.longest);
         self.drain_poison(deadline).await?;
         let moved = self.hourly.run(deadline).await?;
         tracing::info!("{moved} far alarms are due within the hour");
@@ -163,7 +170,7 @@ impl Handler {
     /// An alarm rings.
     async fn timer(&self, timer: &Timer, again: bool) -> Result<(), HandlerError> {
         let look = timer.look();
-        if let Some(early) = look.early(SystemClock.now()) {
+        if let Some(early) = look.early(self.now()) {
             // A wait that is too long for one message, or a clock that differs.
             self.queues.alarms.put(Letter { work: Work::Timer(timer.clone()), again }, early).await?;
             return Ok(());
@@ -177,19 +184,19 @@ impl Handler {
         let (instance, life) = (work::instance(&look.instance)?, life(look)?);
         let mut before = None;
         for _ in 0..ROUNDS {
-            let seen = self.store.peek(&instance).await?;
+            let seen = self.store.peek(&instance, true).await?;
             let Some(seen) = seen.filter(|seen| life.is_none_or(|life| life == seen.incarnation())) else {
                 return self.not_yet(look, again).await;
             };
             if seen.header.revision < look.revision {
                 return self.not_yet(look, again).await;
             }
-            match verdict(&seen.header, !seen.inbox_empty, None, SystemClock.now()) {
+            match verdict(&seen.header, !seen.inbox_empty, None, self.now()) {
                 Verdict::Idle => return self.unless_early(look, again).await,
                 Verdict::Busy(_) if !net => return self.unless_early(look, again).await,
                 Verdict::Busy(until) => {
                     let next = Look { revision: seen.header.revision, hop: 0, ..look.clone() };
-                    return self.put(next, again, SystemClock.now().until(until) + self.pauses.after_claim).await;
+                    return self.put(next, again, self.now().until(until) + self.pauses.after_claim).await;
                 }
                 Verdict::Drive if before == Some(standing(&seen)) => {
                     return self.no_progress(look, &seen, again).await;
@@ -206,7 +213,7 @@ impl Handler {
     /// It has done its part. Unless by this clock, or by one that was put back meanwhile, the alarm has not rung yet that it goes on for: then it
     /// comes again, for nothing else will.
     async fn unless_early(&self, look: &Look, again: bool) -> Result<(), HandlerError> {
-        match look.early(SystemClock.now()) {
+        match look.early(self.now()) {
             Some(early) => self.put(look.clone(), again, early).await,
             None => Ok(()),
         }
@@ -224,7 +231,7 @@ impl Handler {
 
     /// A drive changed nothing, and something is left to do.
     async fn no_progress(&self, look: &Look, seen: &Peeked, again: bool) -> Result<(), HandlerError> {
-        if wakeups::in_vain(&seen.header, None, SystemClock.now()) == Verdict::Idle {
+        if wakeups::in_vain(&seen.header, None, self.now()) == Verdict::Idle {
             // Its alarm, or another build, has it tried again.
             return self.unless_early(look, again).await;
         }
@@ -247,9 +254,9 @@ impl Handler {
         let (hold, dropped) = oneshot::channel::<()>();
         self.engine.look_holding(instance, true, Box::new(hold));
         // It is never sent anything: it ends when the engine drops the other half.
-        match tokio::time::timeout(DRIVE.min(self.longest / (ROUNDS + 1)), dropped).await {
-            Ok(_) => Driven::Done,
-            Err(_) => Driven::GoesOn,
+        match within(&*self.machine, DRIVE.min(self.longest / (ROUNDS + 1)), dropped).await {
+            Some(_) => Driven::Done,
+            None => Driven::GoesOn,
         }
     }
 }

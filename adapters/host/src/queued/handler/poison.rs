@@ -1,4 +1,4 @@
-//! The poison queues: where the Functions host puts a message that was delivered twenty times and never done.
+//! The poison queues: where a message comes that was delivered again and again, and never done.
 //!
 //! Each is put back once, as if it were new; one that comes back again is given up, with a word in the log, and an activity's attempt is told
 //! to its instance as lost. What is not ours is dropped. Must never: put the same message back for ever.
@@ -6,14 +6,12 @@
 use std::time::Duration;
 
 use durable::Timestamp;
-use durable::ports::{Clock, StoreError};
-use durable_host::SystemClock;
-use durable_host::work::Look;
+use durable::ports::StoreError;
 
+use super::super::letter::{Letter, Work};
+use super::super::post::{PoisonQueue, Taken};
 use super::{Handler, HandlerError};
-use crate::queue::{Queue, Taken};
-use crate::storage::SendError;
-use crate::work::{Letter, Work};
+use crate::work::Look;
 
 /// For so long nobody else is given what is being put back.
 const HELD: Duration = Duration::from_secs(120);
@@ -23,24 +21,20 @@ impl Handler {
     pub(super) async fn drain_poison(&self, deadline: Timestamp) -> Result<(), HandlerError> {
         for queue in self.poison.iter() {
             loop {
-                let taken = match queue.get(HELD).await {
-                    // The Functions host makes it when it is needed.
-                    Err(SendError::Refused(refusal)) if refusal.code == "QueueNotFound" => break,
-                    taken => taken.map_err(StoreError::from)?,
-                };
-                if taken.is_empty() || SystemClock.now() >= deadline {
+                let taken = queue.take(HELD).await?;
+                if taken.is_empty() || self.now() >= deadline {
                     break;
                 }
                 for message in taken {
-                    self.revive(queue, message).await?;
+                    self.revive(&**queue, message).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn revive(&self, queue: &Queue, message: Taken) -> Result<(), HandlerError> {
-        match Letter::read(&message.body) {
+    async fn revive(&self, queue: &dyn PoisonQueue, message: Taken) -> Result<(), HandlerError> {
+        match message.letter {
             Ok(Letter { work, again: false }) => {
                 tracing::warn!(instance = work.instance(), queue = queue.name(), "a message was delivered in vain too often, and is tried once more");
                 self.put_back(work).await?;
@@ -56,7 +50,7 @@ impl Handler {
             }
             Err(not_ours) => tracing::error!(queue = queue.name(), "{not_ours}: it is dropped"),
         }
-        queue.delete(&message.receipt).await.map_err(StoreError::from)?;
+        queue.delete(message.receipt).await?;
         Ok(())
     }
 
@@ -64,7 +58,7 @@ impl Handler {
     async fn put_back(&self, work: Work) -> Result<(), StoreError> {
         let (queue, work) = match work {
             Work::Look(look) => (&self.queues.work, Work::Look(Look { revision: 0, hop: 0, ..look })),
-            Work::Timer(timer) if timer.due <= SystemClock.now() => (&self.queues.work, Work::Look(Look { revision: 0, ..timer.look() })),
+            Work::Timer(timer) if timer.due <= self.now() => (&self.queues.work, Work::Look(Look { revision: 0, ..timer.look() })),
             Work::Timer(timer) => (&self.queues.alarms, Work::Timer(timer)),
             Work::Activity(attempt) => (&self.queues.activities, Work::Activity(attempt)),
             // The next hour, or the next build, asks for it again.

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use durable::Timestamp;
 use durable::header::ActivityTask;
 use durable::message::Outcome;
-use durable::ports::{Clock, Dispatch, Place, PortFuture, StoreError};
-use durable::{App, Timestamp};
-use durable_host::work::Attempt;
-use durable_host::{SystemClock, in_background};
+use durable::ports::{Dispatch, Place, PortFuture, StoreError};
 
-use crate::invoker::Invoker;
-use crate::work::{INPUT_BYTES, Work};
+use super::work::Work;
+use super::{Invoker, Setup};
+use crate::machine::Machine;
+use crate::work::Attempt;
 
 /// What an attempt has to leave of the invocation that runs it, to store its end.
 const LEAVES: Duration = Duration::from_secs(5);
@@ -27,26 +27,18 @@ const A_FEW: usize = 8;
 
 /// Runs and hands on the activities of one invocation.
 pub struct InvocationDispatch {
-    /// Knows the activities.
-    pub app: Arc<App>,
+    machine: Arc<dyn Machine>,
     /// Takes what is handed on.
-    pub invoker: Invoker,
-    /// When this invocation has to be done.
-    pub deadline: Timestamp,
-    /// How long an invocation of this function may take as a whole.
-    pub whole: Duration,
-    /// The limit of an attempt whose activity names none.
-    pub attempt: Duration,
-    /// How long an event may wait until its invocation begins.
-    pub queued: Duration,
-    /// For how long behind its deadline a worker's word counts.
-    pub grace: Duration,
-    /// How many attempts run here at a time at most.
-    pub in_place: usize,
+    invoker: Arc<dyn Invoker>,
+    setup: Setup,
+    /// When this call has to be done.
+    deadline: Timestamp,
+    /// How long a call of this function may take as a whole.
+    whole: Duration,
     /// How many have been given a place here and have not ended. (One whose commit was lost counts until the end: then more is handed on.)
-    pub here: Arc<AtomicUsize>,
+    here: Arc<AtomicUsize>,
     /// How many have been given a place elsewhere.
-    pub elsewhere: AtomicUsize,
+    elsewhere: AtomicUsize,
 }
 
 impl std::fmt::Debug for InvocationDispatch {
@@ -56,32 +48,38 @@ impl std::fmt::Debug for InvocationDispatch {
 }
 
 impl InvocationDispatch {
+    /// For a call that has to be done by `deadline`, of a function whose calls may take `whole`.
+    #[must_use]
+    pub fn new(machine: Arc<dyn Machine>, invoker: Arc<dyn Invoker>, setup: Setup, deadline: Timestamp, whole: Duration) -> Self {
+        Self { machine, invoker, setup, deadline, whole, here: Arc::default(), elsewhere: AtomicUsize::new(0) }
+    }
+
     /// The longest that an attempt may take: what its activity says, as far as an invocation of its own could give it.
     fn limit(&self, task: &ActivityTask) -> Duration {
-        task.timeout.unwrap_or(self.attempt).min(self.whole.saturating_sub(LEAVES + LEAVES).max(LEAST))
+        task.timeout.unwrap_or(self.setup.attempt).min(self.whole.saturating_sub(LEAVES + LEAVES).max(LEAST))
     }
 
     fn place_at(&self, task: &ActivityTask, now: Timestamp) -> Place {
         let limit = self.limit(task);
         let fits = now.after(limit + LEAVES) <= self.deadline;
-        if fits && self.here.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |here| (here < self.in_place).then_some(here + 1)).is_ok() {
+        if fits && self.here.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |here| (here < self.setup.in_place).then_some(here + 1)).is_ok() {
             return Place::Here;
         }
         self.elsewhere.fetch_add(1, Ordering::SeqCst);
-        Place::Elsewhere(now.after(self.queued + limit + self.grace))
+        Place::Elsewhere(now.after(self.setup.queued + limit + self.setup.grace))
     }
 }
 
 impl Dispatch for InvocationDispatch {
     fn place(&self, task: &ActivityTask) -> Place {
-        self.place_at(task, SystemClock.now())
+        self.place_at(task, self.machine.now())
     }
 
     fn run(&self, mut task: ActivityTask) -> PortFuture<Outcome> {
         task.timeout = Some(self.limit(&task));
-        let (app, here) = (self.app.clone(), self.here.clone());
-        in_background(async move {
-            let outcome = durable_host::attempt(&app, task).await;
+        let (attempt, here) = (self.machine.attempt(task), self.here.clone());
+        Box::pin(async move {
+            let outcome = attempt.await;
             // One that was taken over from a dead driver was never counted.
             let _ = here.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |here| here.checked_sub(1));
             outcome
@@ -90,9 +88,8 @@ impl Dispatch for InvocationDispatch {
 
     fn hand_on(&self, task: ActivityTask) -> PortFuture<Result<(), StoreError>> {
         let limit = u64::try_from(self.limit(&task).as_millis()).unwrap_or(u64::MAX);
-        let work = Work::Activity(Attempt::of(&task, limit, self.elsewhere.load(Ordering::SeqCst) > A_FEW, INPUT_BYTES));
-        let invoker = self.invoker.clone();
-        Box::pin(async move { invoker.send(&work).await })
+        let work = Work::Activity(Attempt::of(&task, limit, self.elsewhere.load(Ordering::SeqCst) > A_FEW, self.setup.input_bytes));
+        self.invoker.send(work)
     }
 }
 
@@ -101,25 +98,25 @@ impl Dispatch for InvocationDispatch {
 mod tests {
     use super::*;
     use durable::ids::{EffectId, Incarnation};
-    use durable::{InstanceId, Payload};
+    use durable::{App, InstanceId, Payload};
+
+    use crate::machine::ThisMachine;
 
     const S: Duration = Duration::from_secs(1);
     const NOW: Timestamp = Timestamp(0);
 
-    fn dispatch(left: Duration) -> InvocationDispatch {
-        let config = aws_sdk_lambda::Config::builder().behavior_version(aws_sdk_lambda::config::BehaviorVersion::latest()).build();
-        InvocationDispatch {
-            app: Arc::new(App::builder().build().unwrap()),
-            invoker: Invoker::new(aws_sdk_lambda::Client::from_conf(config), "f".to_owned()),
-            deadline: NOW.after(left),
-            whole: S * 300,
-            attempt: S * 30,
-            queued: S * 60,
-            grace: S * 15,
-            in_place: 2,
-            here: Arc::default(),
-            elsewhere: AtomicUsize::new(0),
+    struct Nobody;
+
+    impl Invoker for Nobody {
+        fn send(&self, _: Work) -> PortFuture<Result<(), StoreError>> {
+            Box::pin(std::future::ready(Ok(())))
         }
+    }
+
+    fn dispatch(left: Duration) -> InvocationDispatch {
+        let machine = Arc::new(ThisMachine::new(Arc::new(App::builder().build().unwrap())));
+        let setup = Setup { hub: "h".into(), attempt: S * 30, queued: S * 60, grace: S * 15, in_place: 2, input_bytes: 0 };
+        InvocationDispatch::new(machine, Arc::new(Nobody), setup, NOW.after(left), S * 300)
     }
 
     fn task(timeout: Option<Duration>) -> ActivityTask {

@@ -1,4 +1,5 @@
 //! A queue for unit tests: notes what it was asked.
+#![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,8 +7,8 @@ use std::time::Duration;
 
 use durable::ports::{PortFuture, StoreError, StoreResult};
 
-use crate::queue::{Post, Receipt};
-use crate::work::Letter;
+use super::letter::Letter;
+use super::post::{Post, Receipt};
 
 /// What was put, and how often something was taken back.
 #[derive(Default)]

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use durable::Timestamp;
 use durable::ports::{Clock, StoreResult};
-use durable_host::SystemClock;
 use futures_util::StreamExt;
 use futures_util::stream::iter;
 
+use super::super::letter::Work;
+use super::super::post::Queues;
 use super::NEAR;
 use super::far::{FarAlarm, FarAlarms};
-use crate::queue::Queues;
-use crate::work::Work;
 
 /// A run may be late by this, and no alarm is.
 const MARGIN: Duration = Duration::from_secs(15 * 60);
@@ -29,6 +28,7 @@ const AT_A_TIME: usize = 32;
 pub struct Hourly {
     far: Arc<dyn FarAlarms>,
     queues: Queues,
+    clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Hourly {
@@ -40,8 +40,8 @@ impl std::fmt::Debug for Hourly {
 impl Hourly {
     /// From this table into these queues.
     #[must_use]
-    pub fn new(far: Arc<dyn FarAlarms>, queues: Queues) -> Self {
-        Self { far, queues }
+    pub fn new(far: Arc<dyn FarAlarms>, queues: Queues, clock: Arc<dyn Clock>) -> Self {
+        Self { far, queues, clock }
     }
 
     /// Moves what is due soon, until `deadline`; if there is more, a message asks for the rest. Says how many were moved.
@@ -51,7 +51,7 @@ impl Hourly {
     pub async fn run(&self, deadline: Timestamp) -> StoreResult<usize> {
         let mut moved = 0;
         loop {
-            let now = SystemClock.now();
+            let now = self.clock.now();
             if now >= deadline {
                 self.queues.work.put(Work::Hour.into(), Duration::ZERO).await?;
                 return Ok(moved);
@@ -71,18 +71,19 @@ impl Hourly {
 
     async fn turn_into_message(&self, row: FarAlarm) -> StoreResult<()> {
         let (due, digest) = (row.timer.due, row.digest);
-        self.queues.alarms.put(Work::Timer(row.timer).into(), SystemClock.now().until(due)).await?;
+        self.queues.alarms.put(Work::Timer(row.timer).into(), self.clock.now().until(due)).await?;
         self.far.remove(due, digest).await
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test code")]
 mod tests {
-    use durable_host::work::Timer;
-
+    use super::super::super::testing::Noted;
     use super::super::far::tests::Rows;
     use super::*;
-    use crate::testing::Noted;
+    use crate::SystemClock;
+    use crate::work::Timer;
 
     fn row(due: Timestamp, digest: u128) -> FarAlarm {
         FarAlarm { digest, timer: Timer { instance: "a".into(), life: "00000000000000ff".into(), revision: 3, due, armed: Timestamp(0) } }
@@ -91,7 +92,7 @@ mod tests {
     fn hourly() -> (Arc<Noted>, Arc<Noted>, Arc<Rows>, Hourly) {
         let (alarms, work, rows) = (Arc::new(Noted::default()), Arc::new(Noted::default()), Arc::new(Rows::default()));
         let queues = Queues { work: work.clone(), activities: work.clone(), alarms: alarms.clone() };
-        (alarms, work, rows.clone(), Hourly::new(rows, queues))
+        (alarms, work, rows.clone(), Hourly::new(rows, queues, Arc::new(SystemClock)))
     }
 
     #[tokio::test]
@@ -123,7 +124,7 @@ mod tests {
         rows.put(row(Timestamp(0), 1)).await.unwrap();
         let failing: Arc<Noted> = Arc::new(Noted::failing());
         let queues = Queues { work: failing.clone(), activities: failing.clone(), alarms: failing };
-        assert!(Hourly::new(rows.clone(), queues).run(Timestamp::MAX).await.is_err());
+        assert!(Hourly::new(rows.clone(), queues, Arc::new(SystemClock)).run(Timestamp::MAX).await.is_err());
         assert_eq!(rows.all().len(), 1);
     }
 }

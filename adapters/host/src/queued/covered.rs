@@ -2,11 +2,12 @@
 //! driving, and this process may die before it does.
 //!
 //! The message is delivered after a second. If storing took longer than that, or nobody knows how it went, another one is put behind it:
-//! whoever was given the first may have looked too early. Must never: acknowledge a delivery that has no wake-up behind it.
+//! whoever was given the first may have looked too early. So it is where nobody is there to take a message: an earlier try of it may land in the
+//! next life. Must never: acknowledge a delivery that has no wake-up behind it.
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use durable::InstanceId;
 use durable::header::RuntimeStatus;
@@ -16,10 +17,11 @@ use durable::message::Message;
 use durable::ports::{
     Commit, CommitOutcome, Create, Created, Delivered, Known, ListQuery, Loaded, Page, PageToken, PortFuture, Purge, StatusRecord, Store, StoreResult,
 };
-use durable_host::work::Look;
 
-use crate::queue::Post;
-use crate::work::Work;
+use super::letter::Work;
+use super::post::Post;
+use crate::machine::Machine;
+use crate::work::Look;
 
 /// A message that is to be seen behind a delivery comes so long after it was put.
 const DELAY: Duration = Duration::from_secs(1);
@@ -35,6 +37,7 @@ const WHEN_CLEAR: Duration = Duration::from_secs(30);
 pub struct Covered {
     store: Arc<dyn Store>,
     queue: Arc<dyn Post>,
+    machine: Arc<dyn Machine>,
 }
 
 impl std::fmt::Debug for Covered {
@@ -46,18 +49,18 @@ impl std::fmt::Debug for Covered {
 impl Covered {
     /// This store, with wake-ups in this queue.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, queue: Arc<dyn Post>) -> Self {
-        Self { store, queue }
+    pub fn new(store: Arc<dyn Store>, queue: Arc<dyn Post>, machine: Arc<dyn Machine>) -> Self {
+        Self { store, queue, machine }
     }
 
     /// Does a write behind a wake-up.
     async fn behind<T>(&self, look: Look, write: PortFuture<StoreResult<T>>, needs_one: impl FnOnce(&T) -> bool) -> StoreResult<T> {
         let work = Work::Look(look);
         // Its delay may begin long before the queue's answer comes.
-        let begun = Instant::now();
+        let begun = self.machine.uptime();
         self.queue.put(work.clone().into(), DELAY).await?;
         match write.await {
-            Ok(done) if begun.elapsed() > IN_TIME && needs_one(&done) => self.queue.put(work.into(), DELAY).await.map(|_| done),
+            Ok(done) if self.machine.uptime().saturating_sub(begun) > IN_TIME && needs_one(&done) => self.queue.put(work.into(), DELAY).await.map(|_| done),
             Ok(done) => Ok(done),
             Err(trouble) => {
                 // The sender is told of the trouble in any case; this is for what may have been stored.
@@ -105,7 +108,12 @@ impl Store for Covered {
         let (covered, instance, look) = (self.clone(), instance.clone(), look(instance, incarnation, 0));
         Box::pin(async move {
             let write = covered.store.deliver(&instance, incarnation, message);
-            covered.behind(look, write, |delivered| *delivered == Delivered::Delivered).await
+            let delivered = covered.behind(look.clone(), write, |delivered| *delivered == Delivered::Delivered).await?;
+            if incarnation.is_none() && matches!(delivered, Delivered::NotFound | Delivered::Finished) {
+                // An earlier try may still be under way, of a process that has died, and be put into a life that begins meanwhile.
+                covered.queue.put(Work::Look(look).into(), WHEN_CLEAR).await?;
+            }
+            Ok(delivered)
         })
     }
 
@@ -127,17 +135,19 @@ impl Store for Covered {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test code")]
 mod tests {
-    use durable::Payload;
-    use durable::Timestamp;
     use durable::header::Header;
     use durable::ids::{CommitId, MessageId};
     use durable::message::MessageBody;
     use durable::ports::{ReusePolicy, StoreError};
     use durable_tests::MemoryStore;
 
+    use durable::{App, Payload, Timestamp};
+
+    use super::super::testing::Noted;
     use super::*;
-    use crate::testing::Noted;
+    use crate::machine::ThisMachine;
 
     const LIFE: Incarnation = Incarnation([1; 8]);
 
@@ -159,7 +169,7 @@ mod tests {
     }
 
     fn covered(store: impl Store, queue: &Arc<Noted>) -> Covered {
-        Covered::new(Arc::new(store), queue.clone())
+        Covered::new(Arc::new(store), queue.clone(), Arc::new(ThisMachine::new(Arc::new(App::builder().build().unwrap()))))
     }
 
     /// Says how a delivery went, after a while.
@@ -216,6 +226,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_for_one_life_only_has_no_look_behind_it_when_that_is_over() {
+        let queue = Arc::new(Noted::default());
+        let said = covered(Slow(Duration::ZERO, Ok(Delivered::NotFound)), &queue).deliver(&id(), Some(LIFE), event()).await.unwrap();
+        assert_eq!((said, queue.put_after()), (Delivered::NotFound, vec![DELAY]));
+    }
+
+    #[tokio::test]
     async fn without_the_wake_up_nothing_is_stored() {
         let store = MemoryStore::new(false);
         let queue = Arc::new(Noted::failing());
@@ -234,8 +251,11 @@ mod tests {
         let long = IN_TIME + Duration::from_millis(50);
         assert_eq!(deliver(Duration::ZERO, Ok(Delivered::Delivered)).await, (true, vec![DELAY]));
         assert_eq!(deliver(long, Ok(Delivered::Delivered)).await, (true, vec![DELAY, DELAY]));
-        assert_eq!(deliver(long, Ok(Delivered::NotFound)).await, (true, vec![DELAY]));
+        assert_eq!(deliver(long, Ok(Delivered::Duplicate)).await, (true, vec![DELAY]));
         assert_eq!(deliver(Duration::ZERO, Err(StoreError::Unavailable("x".into()))).await, (false, vec![DELAY, WHEN_CLEAR]));
+        for nobody in [Delivered::NotFound, Delivered::Finished] {
+            assert_eq!(deliver(Duration::ZERO, Ok(nobody)).await, (true, vec![DELAY, WHEN_CLEAR]), "an earlier try may land in the next life");
+        }
         let queue = Arc::new(Noted::slow(long));
         covered(Slow(Duration::ZERO, Ok(Delivered::Delivered)), &queue).deliver(&id(), None, event()).await.unwrap();
         assert_eq!(queue.put_after(), vec![DELAY, DELAY], "a queue that answers late has begun its delay long before");

@@ -1,12 +1,10 @@
-//! What the function asks of itself: the events that timers, asynchronous invocations and the on-failure destination bring, as JSON.
+//! What such a function asks of itself: the events that timers, asynchronous calls and what was tried in vain bring, as JSON.
 //!
 //! The field `durable` names the kind. Old ones may still be on their way when a new build is deployed: fields are added, never changed.
 
-use durable_host::work::{Attempt, Check, Look, Timer};
 use serde::{Deserialize, Serialize};
 
-/// Input of an activity that travels with its event at most; a longer one is read from the history. (An asynchronous event may have 1 MB.)
-pub const INPUT_BYTES: usize = 200 * 1024;
+use crate::work::{Attempt, Check, Look, Timer};
 
 /// An event of our own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
