@@ -72,6 +72,7 @@ const FOUND: &[(u64, Flavour, &str)] = &[
     (996_966, Flavour::Functions, "a build was noted as announced by a process that died before it had announced it"),
     (860_441, Flavour::Functions, "an alarm that had rung was put off to a machine whose clock was behind, which found nothing to do"),
     (883_194, Flavour::Functions, "the same"),
+    (155_274, Flavour::Functions, "an earlier try of an event landed in the life that had begun since nobody was there to take it"),
     (373_111, Flavour::Functions, "a queue that answered late had its wake-up seen before the message that it was for"),
 ];
 
