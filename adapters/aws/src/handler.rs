@@ -2,7 +2,6 @@
 //!
 //! Must never: acknowledge an event before what it asks for is done, or another durable wake-up stands behind it.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -189,23 +188,33 @@ async fn end(call: &Call<OnLambda>) {
 
 /// Changes of the table. The platform gives those again that are answered by their numbers, and all behind the first of them.
 async fn stream(call: &Call<OnLambda>, records: &[Record]) -> Result<(Value, bool), CallError> {
-    let mut first: HashMap<InstanceId, &str> = HashMap::new();
-    let mut batch: Vec<Seen> = Vec::new();
-    for record in records {
-        let Some(seen) = record.seen(&call.function().0.store) else { continue };
-        first.entry(seen.instance.clone()).or_insert(&record.sequence_number);
-        batch.push(seen);
-    }
+    let seen = records.iter().filter_map(|record| Some((record.seen(&call.function().0.store)?, &*record.sequence_number)));
+    let (batch, numbers): (Vec<Seen>, Vec<&str>) = seen.unzip();
+    let instances: Vec<InstanceId> = batch.iter().map(|seen| seen.instance.clone()).collect();
     let Streamed { failed, stuck } = call.stream(batch).await?;
-    let failures: Vec<Value> = failed.iter().filter_map(|instance| Some(json!({ "itemIdentifier": first.get(instance)? }))).collect();
+    let failures: Vec<Value> = first_of(&failed, &instances, &numbers).map(|number| json!({ "itemIdentifier": number })).collect();
     Ok((json!({ "batchItemFailures": failures }), stuck))
 }
 
+/// The numbers of the first records of some instances in a batch. A later one may not say what an earlier one did.
+fn first_of<'a>(failed: &'a [InstanceId], instances: &'a [InstanceId], numbers: &'a [&str]) -> impl Iterator<Item = &'a str> {
+    failed.iter().filter_map(|of| numbers.get(instances.iter().position(|instance| instance == of)?).copied())
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test code")]
 mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn what_failed_is_told_again_from_its_first_record_on() {
+        let id = |text: &str| InstanceId::new(text).unwrap();
+        let (instances, numbers) = (["a", "b", "a", "c", "b"].map(id), ["1", "2", "3", "4", "5"]);
+        assert_eq!(first_of(&[id("b"), id("c")], &instances, &numbers).collect::<Vec<_>>(), ["2", "4"]);
+        assert_eq!(first_of(&[id("d")], &instances, &numbers).count(), 0);
+    }
 
     #[test]
     fn an_invocation_ends_when_the_platform_says_or_after_the_time_that_it_says() {

@@ -13,7 +13,7 @@ mod post;
 #[cfg(test)]
 mod testing;
 
-pub use alarms::{Bells, FarAlarm, FarAlarms, HANDLE_BYTES, HostAlarms, Hourly, NEAR};
+pub use alarms::{Bells, FarAlarm, FarAlarms, HostAlarms, Hourly};
 pub use covered::Covered;
 pub use dispatch::{HostDispatch, Limits};
 pub use handler::{Attempts, Handler, HandlerError, Pauses, announce_build};

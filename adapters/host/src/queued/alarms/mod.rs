@@ -26,10 +26,10 @@ use crate::work::Timer;
 
 /// What is due sooner is a message at once. Not longer than the time between two runs of the hourly function: what is further away is seen by
 /// its next run.
-pub const NEAR: Duration = Duration::from_secs(3600);
+const NEAR: Duration = Duration::from_secs(3600);
 
 /// A handle is stored in the header, and has at most so many bytes; a receipt that is longer is not kept.
-pub const HANDLE_BYTES: usize = 200;
+const HANDLE_BYTES: usize = 200;
 
 const QUEUED: u8 = b'q';
 const FAR: u8 = b'r';
