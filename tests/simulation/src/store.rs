@@ -306,7 +306,11 @@ impl CloudStore for Line {
         self.read(move |store| {
             let mut all: Vec<_> = store.all().into_iter().filter(|id| after.as_ref().is_none_or(|after| id > after)).collect();
             all.sort();
-            Ok(all.into_iter().filter(|id| store.load_now(id).is_some_and(|loaded| loaded.header.fault.is_some())).take(3).collect())
+            Ok(all
+                .into_iter()
+                .filter(|id| store.load_now(id).is_some_and(|loaded| loaded.header.fault.is_some() && !loaded.header.status.is_terminal()))
+                .take(3)
+                .collect())
         })
     }
 

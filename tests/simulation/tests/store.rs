@@ -24,3 +24,35 @@ mod as_the_cloud_hosts_have_it {
     use super::*;
     durable_tests::conformance_suite!(|| Opened::new(line(false)));
 }
+
+/// What hosts ask of a store beside the port.
+mod as_the_cloud_hosts_ask_it {
+    use durable_tests::conformance::cloud;
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn run(behaviour: impl Future<Output = ()>) {
+        behaviour.now_or_never().expect("nothing takes time in a world without trouble");
+    }
+
+    #[test]
+    fn a_look_shows_whether_there_is_something_to_do() {
+        run(cloud::a_look_shows_whether_there_is_something_to_do(&line(false)));
+    }
+
+    #[test]
+    fn an_attempt_is_run_by_one_worker_at_a_time() {
+        run(cloud::an_attempt_is_run_by_one_worker_at_a_time(&line(false)));
+    }
+
+    #[test]
+    fn faulted_instances_are_named_until_they_are_cured_or_end() {
+        run(cloud::faulted_instances_are_named_until_they_are_cured_or_end(&line(false)));
+    }
+
+    #[test]
+    fn the_build_that_was_noted_last_is_the_latest() {
+        run(cloud::the_build_that_was_noted_last_is_the_latest(&line(false), &line(false)));
+    }
+}

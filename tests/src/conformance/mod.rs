@@ -13,6 +13,7 @@
 //! Stores that share one server give each factory call a fresh table or hub. What a store does not claim
 //! ([`durable::ports::Store::delivers_atomically`]) is left out by an explicit branch in the theme that is about it, and nowhere else.
 
+pub mod cloud;
 pub mod commit;
 pub mod create;
 pub mod deliver;

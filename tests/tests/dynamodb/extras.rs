@@ -4,9 +4,8 @@ use durable::ports::{Purge, Store};
 use durable_aws::store::WORK;
 use durable_host::invoked::IN_PLACE;
 use durable_tests::build::*;
+use durable_tests::conformance::cloud;
 use durable_tests::dynamodb::{Local, attribute as av};
-
-use crate::stores::extras;
 
 /// The mark of work stands in the item exactly while somebody must come back.
 #[test]
@@ -45,7 +44,7 @@ fn the_mark_of_work_is_there_while_something_is_left_to_do() {
 #[test]
 fn a_look_shows_what_a_stream_record_needs() {
     let (local, store) = (Local::get(), Local::get().fresh());
-    local.run(extras::a_look_shows_whether_there_is_something_to_do(&store));
+    local.run(cloud::a_look_shows_whether_there_is_something_to_do(&store));
     assert_eq!(store.instance_of_record("hub|a|b", "0", None), Some(id("a|b")));
     assert_eq!(store.instance_of_record("hub|a", "2#x", None), None);
     assert_eq!(store.instance_of_record("other|a", "0", None), None);
@@ -54,13 +53,13 @@ fn a_look_shows_what_a_stream_record_needs() {
 /// An attempt belongs to one run until its time is over, however often it is claimed.
 #[test]
 fn an_attempt_is_run_by_one_worker_at_a_time() {
-    Local::get().run(extras::an_attempt_is_run_by_one_worker_at_a_time(&Local::get().fresh()));
+    Local::get().run(cloud::an_attempt_is_run_by_one_worker_at_a_time(&Local::get().fresh()));
 }
 
 /// A faulted instance is named while its fault lasts.
 #[test]
 fn faulted_instances_are_named_until_they_are_cured_or_end() {
-    Local::get().run(extras::faulted_instances_are_named_until_they_are_cured_or_end(&Local::get().fresh()));
+    Local::get().run(cloud::faulted_instances_are_named_until_they_are_cured_or_end(&Local::get().fresh()));
 }
 
 /// Each hub remembers the build that was noted last.
@@ -69,7 +68,7 @@ fn the_build_that_was_noted_last_is_the_latest() {
     let local = Local::get();
     let (client, table) = (Local::client(local.address()), local.table());
     let [one, two] = ["one", "two"].map(|hub| Local::store(&client, &table, hub));
-    local.run(extras::the_build_that_was_noted_last_is_the_latest(&one, &two));
+    local.run(cloud::the_build_that_was_noted_last_is_the_latest(&one, &two));
 }
 
 /// A walk meets every instance, and removes what a purge that was broken off has left.

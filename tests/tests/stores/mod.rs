@@ -2,7 +2,6 @@
 
 pub mod bad;
 pub mod engine;
-pub mod extras;
 pub mod faults;
 pub mod hubs;
 pub mod network;
