@@ -17,6 +17,9 @@ use super::{Job, Rig, Settings};
 /// For each run at work so many more may wait for quiet.
 const WAITING: usize = 3;
 
+/// Between two looks at something that nobody tells.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// What came of a run.
 #[derive(Debug)]
 pub struct Told {
@@ -117,7 +120,7 @@ fn tell<R: Rig>(job: &Job, slot: Slot<'_>) -> Told {
         let facts = outcome(&mut rig.http());
         let mut left = rig.left();
         let to_be_killed = script.struck().iter().filter(|struck| struck.fault.kind.kills()).count() as u64;
-        if rig.killed() != to_be_killed {
+        if !all_killed(rig, to_be_killed) {
             left.push(format!("{} processes were killed, and {to_be_killed} were to be", rig.killed()));
         }
         told.alarms = rig.alarms();
@@ -145,4 +148,13 @@ fn kept(told: &Told, wrong: &str) -> String {
 fn words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("a panic without words").to_owned()
+}
+
+/// A call that was the story's last may strike its process when everything is told: that is waited for.
+fn all_killed<R: Rig>(rig: &R, to_be_killed: u64) -> bool {
+    let begun = Instant::now();
+    while rig.killed() < to_be_killed && begun.elapsed() < rig.bound() {
+        std::thread::sleep(LOOK);
+    }
+    rig.killed() == to_be_killed
 }
