@@ -79,7 +79,9 @@ pub fn http(bytes: &[u8]) {
     let Some((method, rest)) = bytes.split_first() else { return };
     let methods = [Method::GET, Method::POST, Method::DELETE, Method::PUT, Method::HEAD, Method::OPTIONS];
     let (path, body) = rest.split_at(rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len()));
-    let request = Request::builder().method(methods[usize::from(*method) % methods.len()].clone()).uri(path).header("host", "localhost");
+    // Every path begins with a slash: what does not is nothing to try.
+    let path = [if path.starts_with(b"/") { &b""[..] } else { b"/" }, path].concat();
+    let request = Request::builder().method(methods[usize::from(*method) % methods.len()].clone()).uri(path.as_slice()).header("host", "localhost");
     let request = request.header("content-type", "application/json").body(Body::from(body.get(1..).unwrap_or_default().to_vec()));
     // What is no URI never comes as far as the router.
     let Ok(request) = request else { return };
