@@ -76,6 +76,7 @@ pub struct Faults {
     per_mille: u64,
     left: u32,
     count: u64,
+    from: Timestamp,
     until: Timestamp,
     /// Only these happen, if it is said.
     only: Option<BTreeSet<u64>>,
@@ -95,17 +96,17 @@ pub const fn mix(seed: u64, number: u64) -> u64 {
 }
 
 impl Faults {
-    /// About `per_mille` of a thousand chances are taken, `left` at most, none after `until`.
+    /// About `per_mille` of a thousand chances are taken, `left` at most, none before the storm or after it.
     #[must_use]
-    pub const fn new(seed: u64, per_mille: u64, left: u32, until: Timestamp, only: Option<BTreeSet<u64>>) -> Self {
-        Self { seed, per_mille, left, count: 0, until, only, injected: Vec::new(), tally: BTreeMap::new() }
+    pub const fn new(seed: u64, per_mille: u64, left: u32, (from, until): (Timestamp, Timestamp), only: Option<BTreeSet<u64>>) -> Self {
+        Self { seed, per_mille, left, count: 0, from, until, only, injected: Vec::new(), tally: BTreeMap::new() }
     }
 
     /// One chance: which of these happens, if any, and a number that says more about it.
     pub fn chance(&mut self, now: Timestamp, kinds: &[Fault]) -> Option<(Fault, u64)> {
         self.count += 1;
         let number = self.count;
-        if self.left == 0 || now > self.until {
+        if self.left == 0 || now < self.from || now > self.until {
             return None;
         }
         let drawn = mix(self.seed, number);

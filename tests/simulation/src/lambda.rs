@@ -25,6 +25,9 @@ use crate::world::World;
 /// Records that one invocation is given at most.
 const BATCH: usize = 10;
 
+/// Such a function has its timers in a scheduler; a shorter one in state machines.
+const LONG: Duration = Duration::from_secs(300);
+
 /// What a process was given, and who gives it again if it dies.
 #[derive(Debug)]
 enum Held {
@@ -69,7 +72,9 @@ impl Lambda {
         };
         self.under_way.borrow_mut().held.insert(number, held);
         let limit = process.now().after(whole);
-        Call::new(Called::new(process, around.clone()), request, limit)
+        // A function with much time has its timers in a scheduler, which calls it as anybody does.
+        let timers = if whole >= LONG { Way::Asynchronous } else { Way::StateMachine };
+        Call::new(Called::new(process, around.clone(), timers), request, limit)
     }
 
     fn stream(&self, around: &Rc<Around>, shard: usize) {
@@ -215,12 +220,16 @@ impl Host for Lambda {
 }
 
 /// The services that bring events, as one process reaches them.
-struct Events(Process);
+struct Events {
+    process: Process,
+    /// How timers come.
+    timers: Way,
+}
 
 impl Events {
     fn send(&self, work: Work, way: Way, after: Duration) -> PortFuture<StoreResult<()>> {
-        let world = self.0.world.clone();
-        self.0.caller().call(Service::Post, POST, Err, move |_| {
+        let world = self.process.world.clone();
+        self.process.caller().call(Service::Post, POST, Err, move |_| {
             let quick = Duration::from_millis(world.below(500));
             let event = Event { work, way, tries: 0, request: world.number() };
             let late = match world.trouble(&[Fault::Twice, Fault::Delayed]) {
@@ -249,8 +258,8 @@ impl Invoker for Events {
 impl AlarmService for Events {
     /// It comes when it is due by the service's clock. The same alarm armed twice rings twice: meaner than the real ones.
     fn arm(&self, _: String, at: Timestamp, work: Work) -> PortFuture<StoreResult<()>> {
-        let after = self.0.world.now().until(whole_seconds_up(at));
-        Self::send(self, work, Way::StateMachine, after)
+        let after = self.process.world.now().until(whole_seconds_up(at));
+        Self::send(self, work, self.timers, after)
     }
 
     /// One that is not stopped rings for nothing, which is worse.
@@ -273,8 +282,8 @@ struct Called {
 }
 
 impl Called {
-    fn new(process: Process, around: Rc<Around>) -> Self {
-        let (machine, events) = (Arc::new(process.clone()), Arc::new(Events(process.clone())));
+    fn new(process: Process, around: Rc<Around>, timers: Way) -> Self {
+        let (machine, events) = (Arc::new(process.clone()), Arc::new(Events { process: process.clone(), timers }));
         let s = Duration::from_secs;
         // Every second process lets no input travel.
         let input_bytes = if process.number.is_multiple_of(2) { 0 } else { usize::MAX };

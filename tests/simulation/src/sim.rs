@@ -107,6 +107,9 @@ pub struct Sim {
     builds: u32,
 }
 
+/// In seconds.
+const HOUR: i64 = 3_600;
+
 /// So many polls are more than any run needs.
 const POLLS: u64 = 400_000;
 
@@ -119,7 +122,9 @@ impl Sim {
         let flavour = plan.flavour.unwrap_or(chosen);
         let storm = [20, 60, 300][random.below(3) as usize];
         let (per_mille, left) = if random.once_in(12) { (0, 0) } else { (2 + random.below(60), 3 + random.below(30) as u32) };
-        let faults = Faults::new(plan.seed, per_mille, left, at(storm), plan.only.clone());
+        // Some storms come late: over what sleeps for hours.
+        let (storm, per_mille, from) = if plan.seed % 8 == 7 && per_mille > 0 { (30 * HOUR, 100 + 3 * per_mille, HOUR / 2) } else { (storm, per_mille, 0) };
+        let faults = Faults::new(plan.seed, per_mille, left, (at(from), at(storm)), plan.only.clone());
         let world = World::new(plan.seed, faults, plan.trace);
         {
             let mut state = world.state();

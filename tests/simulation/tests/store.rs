@@ -10,7 +10,7 @@ use durable_tests::build::at;
 use durable_tests::conformance::Opened;
 
 fn line(delivers_atomically: bool) -> Line {
-    let world = World::new(1, Faults::new(1, 0, 0, at(0), None), false);
+    let world = World::new(1, Faults::new(1, 0, 0, (at(0), at(0)), None), false);
     let store = SimStore::new(world.clone(), delivers_atomically, !delivers_atomically, !delivers_atomically);
     Line { caller: Caller { world, process: 1 }, writer: Writer { process: 1, matching: true }, store }
 }
