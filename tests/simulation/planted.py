@@ -70,17 +70,20 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--seconds", type=int, default=120, help="for each plant at most")
     arguments.add_argument("--only", default="", help="plants whose description contains this")
+    arguments.add_argument("--check", action="store_true", help="see whether all plants still apply, and build nothing")
     said = arguments.parse_args()
+    plants = [plant for plant in PLANTS if said.only in plant[0]]
+    stale = [what for what, file, old, _ in plants if (ROOT / file).read_text().count(old) != 1]
+    if stale or said.check:
+        print("\n".join(f"{what}: its file does not hold what is to be replaced, once" for what in stale), file=sys.stderr)
+        return 2 if stale else 0
     folder = ROOT / "target/planted"
     sources, target = folder / "sources", folder / "target"
     missed = 0
     print("| planted | found by | as | after |\n| --- | --- | --- | --- |", flush=True)
-    for what, file, old, new in (plant for plant in PLANTS if said.only in plant[0]):
+    for what, file, old, new in plants:
         copy(sources)
         text = (ROOT / file).read_text()
-        if text.count(old) != 1:
-            print(f"{what}: {file} does not hold what is to be replaced, once", file=sys.stderr)
-            return 2
         (sources / file).write_text(text.replace(old, new))
         begun = time.monotonic()
         found = find(sources, target, said.seconds)

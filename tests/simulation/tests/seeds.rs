@@ -83,3 +83,10 @@ fn seeds_that_failed_once_hold() {
         assert_eq!(report.failure, None, "{found}");
     }
 }
+
+#[test]
+fn the_bugs_that_are_planted_to_see_what_it_notices_still_apply() {
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("planted.py");
+    let checked = std::process::Command::new("python3").arg(script).arg("--check").output().expect("python3 can be run: install it");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}

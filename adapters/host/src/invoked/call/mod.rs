@@ -36,7 +36,7 @@ fn verdict(peek: &Peeked, now: Timestamp) -> Verdict {
 #[non_exhaustive]
 pub enum CallError {
     /// The commit that needs this alarm has not landed, or it is early by this clock.
-    #[error("instance `{0}`: the commit that armed this timer has not landed yet")]
+    #[error("instance `{0}`: the commit that armed this timer has not landed yet, or its time has not come by this clock")]
     NotYet(String),
     /// Somebody else is at it.
     #[error("instance `{0}` is being seen to until {1}")]
