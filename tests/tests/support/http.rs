@@ -1,12 +1,15 @@
 //! A small HTTP/1.1 client: one connection that is kept, JSON bodies.
 //!
-//! Must never: send a request again by itself; whoever asks decides whether that is right.
+//! Must never: send a request again that a host may have seen; whoever asks decides whether that is right.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+
+/// What a function URL says for a function all of whose processes are busy. No process has seen that request.
+const NO_ROOM: &str = r#"{"Message":"Rate Exceeded."}"#;
 
 /// Longer than any answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -71,8 +74,16 @@ impl Http {
         self.request_with(method, path, &[], body)
     }
 
-    /// The same, with more headers.
+    /// The same, with more headers. Where a front door has no room for it, it waits for some, as a client of a cloud has to.
     pub fn request_with(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> io::Result<Answer> {
+        super::wait_for("room for a request", super::PATIENCE, || {
+            let answer = self.request_once(method, path, headers, body);
+            let refused = answer.as_ref().is_ok_and(|answer| answer.code == 429 && answer.body == NO_ROOM);
+            (!refused).then_some(answer)
+        })
+    }
+
+    fn request_once(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> io::Result<Answer> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
@@ -125,9 +136,7 @@ impl Http {
     /// What is shown of an instance.
     #[track_caller]
     pub fn status(&mut self, instance: &str) -> Value {
-        let answer = super::wait_for("a status that is not refused for want of room", super::PATIENCE, || {
-            Some(self.get(&format!("/api/orchestrators/{instance}/status"))).filter(|answer| answer.code != 429)
-        });
+        let answer = self.get(&format!("/api/orchestrators/{instance}/status"));
         assert!(matches!(answer.code, 200 | 202), "the status of {instance}: {answer:?}");
         answer.json()
     }
