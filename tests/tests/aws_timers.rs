@@ -11,15 +11,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_sdk_scheduler::types::ActionAfterCompletion;
-use aws_sdk_sfn::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use aws_sdk_sfn::types::{ExecutionStatus, HistoryEventType};
 use aws_types::SdkConfig;
 use durable::ids::Incarnation;
 use durable::ports::{AlarmKey, Alarms, Clock, Handle};
 use durable::{InstanceId, Timestamp};
 use durable_aws::alarms::{Scheduler, StepFunctions};
-use durable_aws_dev::Cloud;
 use durable_aws_dev::function::{BoxFuture, Event, Function, Outcome, Refused};
+use durable_aws_dev::{Cloud, client_config};
 use durable_host::SystemClock;
 use durable_host::invoked::{AlarmService, InvocationAlarms};
 use durable_tests::tools::{pip, target};
@@ -60,16 +59,6 @@ impl Emulator {
 /// Between two looks at an execution.
 const LOOK: Duration = Duration::from_millis(20);
 
-fn config(endpoint: &str) -> SdkConfig {
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .endpoint_url(endpoint)
-        .region(Region::from_static("us-east-1"))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("local", "local", None, None, "tests")))
-        .http_client(durable_aws::http_client().unwrap())
-        .build()
-}
-
 fn definition() -> String {
     std::fs::read_to_string(Path::new(HERE).join("../infra/aws/timer.asl.json")).expect("the timers' definition")
 }
@@ -104,7 +93,7 @@ fn moto() -> &'static Moto {
 
 /// Moto with a state machine of this name.
 async fn in_moto(name: &str) -> Emulator {
-    let config = config(&moto().endpoint);
+    let config = client_config(&moto().endpoint).unwrap();
     let definition = definition().replace("${Partition}", "aws").replace("${FunctionArn}", FUNCTION);
     let create = aws_sdk_sfn::Client::new(&config).create_state_machine().name(name).role_arn(ROLE).definition(definition);
     let machine = create.send().await.expect("a definition that moto takes").state_machine_arn;
@@ -129,7 +118,7 @@ async fn in_driver() -> (Cloud, Emulator) {
     let definition = Path::new(HERE).join("../infra/aws/timer.asl.json");
     let cloud = Cloud::builder().function(Arc::new(NeverCalled)).definition(definition).substitution("Partition", "aws").start().await.unwrap();
     let machine = cloud.state_machine_arn().expect("a state machine").to_owned();
-    let emulator = Emulator { config: config(&cloud.api()), machine, function: cloud.function_arn().to_owned(), forgets_early_stops: false };
+    let emulator = Emulator { config: client_config(&cloud.api()).unwrap(), machine, function: cloud.function_arn().to_owned(), forgets_early_stops: false };
     (cloud, emulator)
 }
 

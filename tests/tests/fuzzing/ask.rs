@@ -211,9 +211,10 @@ impl Maker<'_> {
             let name = if self.chance(20) { self.odd_case(&name) } else { name };
             // Nobody waits here for an instance to end.
             let waits = name.eq_ignore_ascii_case("timeout");
-            let since = name.eq_ignore_ascii_case("createdTimeFrom") && self.chance(60);
-            let value = if since {
-                "2000-01-31T08:00:00Z".to_owned()
+            // What has a narrow range is mostly right, so that what stands behind it is seen too.
+            let right = [("createdTimeFrom", "2000-01-31T08:00:00Z"), ("validFor", "3600")].into_iter().find(|(of, _)| name.eq_ignore_ascii_case(of));
+            let value = if let Some((_, right)) = right.filter(|_| self.chance(60)) {
+                right.to_owned()
             } else if waits {
                 self.of(&["0", "0.01", "-1", "x", ""]).to_owned()
             } else if self.chance(5) {

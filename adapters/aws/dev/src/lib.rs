@@ -13,6 +13,7 @@
 //! DynamoDB Local. Must never: listen on, or send to, anything but loopback; check or need real credentials.
 
 mod builder;
+mod clients;
 mod cloud;
 mod control;
 pub mod function;
@@ -27,6 +28,7 @@ pub mod stream;
 pub mod url;
 
 pub use builder::{Builder, CloudError};
+pub use clients::client_config;
 pub use cloud::Cloud;
 pub use ids::Trace;
 pub use journal::JournalError;

@@ -1,7 +1,6 @@
 //! The table of the AWS host in DynamoDB Local, for people who have none yet. Must never: change a table that is there.
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use aws_sdk_dynamodb::error::DisplayErrorContext;
 
 /// Why there is no table.
@@ -19,14 +18,7 @@ pub struct NoTable {
 /// [`NoTable`] says what DynamoDB Local said.
 pub async fn create(endpoint: &str, table: &str) -> Result<(), NoTable> {
     let failed = |why: String| NoTable { table: table.to_owned(), endpoint: endpoint.to_owned(), why };
-    let config = aws_types::SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .endpoint_url(endpoint)
-        .region(Region::from_static(durable_aws_dev::REGION))
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("local", "local", None, None, "local")))
-        .http_client(durable_aws::http_client().map_err(|e| failed(e.to_string()))?)
-        .build();
-    let client = Client::new(&config);
+    let client = Client::new(&durable_aws_dev::client_config(endpoint).map_err(|e| failed(e.to_string()))?);
     let request = durable_aws::store::create_table(table).map_err(|e| failed(e.to_string()))?;
     match request.send_with(&client).await {
         Err(e) if e.as_service_error().is_some_and(|e| e.is_resource_in_use_exception()) => return Ok(()),

@@ -6,7 +6,6 @@ mod common;
 use std::time::Duration;
 
 use aws_sdk_lambda::Client;
-use aws_sdk_lambda::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_lambda::error::ProvideErrorMetadata;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
@@ -17,14 +16,7 @@ use durable_aws_dev::url::Auth;
 use serde_json::{Value, json};
 
 fn client(cloud: &Cloud) -> Client {
-    let config = aws_sdk_lambda::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .endpoint_url(cloud.api())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(Credentials::new("local", "local", None, None, "local"))
-        .retry_config(aws_sdk_lambda::config::retry::RetryConfig::disabled())
-        .http_client(durable_aws::http_client().unwrap());
-    Client::from_conf(config.build())
+    Client::new(&common::client_config(cloud))
 }
 
 /// The name of the error, and what it says.

@@ -21,16 +21,7 @@ fn with_timer() -> Builder {
 
 macro_rules! client {
     ($sdk:ident, $cloud:expr) => {
-        $sdk::Client::from_conf(
-            $sdk::Config::builder()
-                .behavior_version($sdk::config::BehaviorVersion::latest())
-                .endpoint_url($cloud.api())
-                .region($sdk::config::Region::new("us-east-1"))
-                .credentials_provider($sdk::config::Credentials::new("local", "local", None, None, "local"))
-                .retry_config($sdk::config::retry::RetryConfig::disabled())
-                .http_client(durable_aws::http_client().unwrap())
-                .build(),
-        )
+        $sdk::Client::new(&common::client_config(&$cloud))
     };
 }
 

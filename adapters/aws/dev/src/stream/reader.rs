@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_sdk_dynamodbstreams::Client;
-use aws_sdk_dynamodbstreams::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodbstreams::error::DisplayErrorContext;
 use aws_sdk_dynamodbstreams::types::{Shard, ShardIteratorType};
 use serde_json::Value;
@@ -69,13 +68,7 @@ struct Reader {
 /// Finds the table's stream and reads it. What is given back ends when it is dropped.
 pub(crate) async fn start(options: StreamOptions, shared: Arc<Shared>, lambda: Arc<Lambda>) -> Result<JoinSet<()>, StreamError> {
     let StreamOptions { dynamodb, table, mapping } = options;
-    let config = aws_types::SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .endpoint_url(&dynamodb)
-        .region(Region::from_static(crate::REGION))
-        .credentials_provider(aws_sdk_dynamodbstreams::config::SharedCredentialsProvider::new(Credentials::new("local", "local", None, None, "local")))
-        .http_client(durable_aws::http_client().map_err(|e| StreamError::Client(e.to_string()))?)
-        .build();
+    let config = crate::client_config(&dynamodb).map_err(|e| StreamError::Client(e.to_string()))?;
     let described = aws_sdk_dynamodb::Client::new(&config).describe_table().table_name(&table).send().await;
     let described = described.map_err(|e| StreamError::Table { table: table.clone(), endpoint: dynamodb.clone(), why: DisplayErrorContext(&e).to_string() })?;
     let arn = described.table().and_then(|table| table.latest_stream_arn()).ok_or(StreamError::NoStream(table))?.to_owned();

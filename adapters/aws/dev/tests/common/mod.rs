@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aws_sdk_lambda::config::retry::RetryConfig;
+use aws_types::SdkConfig;
 use durable_aws_dev::function::Outcome;
 use durable_aws_dev::lambda::AsyncOptions;
 use durable_aws_dev::{Builder, Cloud};
@@ -21,6 +23,11 @@ pub fn fixture() -> Builder {
 /// Asynchronous retries that a test can wait for.
 pub fn quick() -> AsyncOptions {
     AsyncOptions { retries: vec![Duration::from_millis(40), Duration::from_millis(80)], backoff: Duration::from_millis(20), ..AsyncOptions::default() }
+}
+
+/// The configuration of an SDK client of this cloud, which says at once what it was refused.
+pub fn client_config(cloud: &Cloud) -> SdkConfig {
+    durable_aws_dev::client_config(&cloud.api()).unwrap().into_builder().retry_config(RetryConfig::disabled()).build()
 }
 
 /// Sends an event, and gives what the function answers.
