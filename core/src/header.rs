@@ -295,6 +295,32 @@ pub struct Header {
     #[n(25)]
     #[cbor(default)]
     pub asked_again: Option<CommitId>,
+    /// Set while the outbox holds what found no room where it was sent.
+    #[n(26)]
+    #[cbor(default)]
+    pub held: Option<Held>,
+}
+
+/// How long an outbox is held back that found no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Held {
+    /// How often nothing of it found room, one time after the other.
+    #[n(0)]
+    pub tries: u32,
+    /// When it is tried again.
+    #[n(1)]
+    pub until: Timestamp,
+}
+
+impl Held {
+    /// Held back once more, with a pause that doubles from [`limits::ROOM_FIRST`] to [`limits::ROOM_LONGEST`]. `before`: how it was held until now, if
+    /// nothing of it has found room since.
+    #[must_use]
+    pub fn again(before: Option<Self>, now: Timestamp) -> Self {
+        let tries = before.map_or(0, |held| held.tries).saturating_add(1);
+        let pause = limits::ROOM_FIRST.saturating_mul(2_u32.saturating_pow(tries - 1)).min(limits::ROOM_LONGEST);
+        Self { tries, until: now.after(pause) }
+    }
 }
 
 /// An activity that was asked for by an execution that has ended since.
@@ -354,6 +380,7 @@ impl Header {
             orphans: Vec::new(),
             alarm_at: None,
             asked_again: None,
+            held: None,
         }
     }
 
@@ -368,23 +395,31 @@ impl Header {
         Sender { instance: instance.clone(), life, number: self.sent }
     }
 
-    /// When this instance must be looked at by the clock: the earliest timer, retry or new try of a fault.
+    /// When this instance must be looked at by the clock: the earliest timer, retry, new try of a fault or of an outbox that is held back.
     #[must_use]
     pub fn due(&self) -> Option<Timestamp> {
-        match (&self.fault, self.status) {
+        let own = match (&self.fault, self.status) {
             (_, s) if s.is_terminal() => None,
             (Some(fault), _) => fault.next_try,
             (None, RuntimeStatus::Suspended) => None,
             (None, _) => self.timer_due,
-        }
+        };
+        own.into_iter().chain(self.held.map(|held| held.until)).min()
     }
 
-    /// True if something is left to do now, whatever the inbox holds: not begun, activities to run, messages to hand on. While a fault stands only
-    /// the last can be done.
+    /// True if the outbox holds something, and is not held back.
+    #[must_use]
+    pub fn hands_on(&self, now: Timestamp) -> bool {
+        !self.outbox.is_empty() && self.held.is_none_or(|held| held.until <= now)
+    }
+
+    /// True if something is left to do now, whatever the inbox holds: not begun, activities to run, messages to hand on that are not held back.
+    /// While a fault stands only the last can be done.
     #[must_use]
     pub fn has_work(&self) -> bool {
         let begins_or_runs = self.open_activities > 0 || matches!(self.status, RuntimeStatus::Pending | RuntimeStatus::ContinuedAsNew);
-        !self.outbox.is_empty() || (self.fault.is_none() && (!self.orphans.is_empty() || (!self.status.is_terminal() && begins_or_runs)))
+        (!self.outbox.is_empty() && self.held.is_none())
+            || (self.fault.is_none() && (!self.orphans.is_empty() || (!self.status.is_terminal() && begins_or_runs)))
     }
 
     /// True if a message with this id has been taken lately.

@@ -50,6 +50,12 @@ pub const INBOX_MESSAGES: usize = 1_000;
 /// Bytes of unclaimed messages that an instance keeps at most.
 pub const INBOX_BYTES: usize = 16 * 1024 * 1024;
 
+/// What an instance has no room for is sent again after this long, where its sender has to see to it; then after twice as long, and so on.
+pub const ROOM_FIRST: Duration = Duration::from_secs(1);
+
+/// The longest of these pauses.
+pub const ROOM_LONGEST: Duration = Duration::from_secs(600);
+
 /// Ids of external messages that the header remembers.
 pub const RING: usize = 32;
 

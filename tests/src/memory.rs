@@ -28,6 +28,8 @@ pub struct MemoryStore {
     /// Tells tokens of one store from those of another.
     number: u64,
     delivers_atomically: bool,
+    /// How many messages an inbox holds.
+    room: usize,
     state: Arc<Mutex<State>>,
 }
 
@@ -68,7 +70,13 @@ impl MemoryStore {
     #[must_use]
     pub fn new(delivers_atomically: bool) -> Self {
         static STORES: AtomicU64 = AtomicU64::new(1);
-        Self { number: STORES.fetch_add(1, Ordering::Relaxed), delivers_atomically, state: Arc::default() }
+        Self { number: STORES.fetch_add(1, Ordering::Relaxed), delivers_atomically, room: limits::INBOX_MESSAGES, state: Arc::default() }
+    }
+
+    /// The same store, whose inboxes hold so many messages.
+    #[must_use]
+    pub fn with_room_for(self, messages: usize) -> Self {
+        Self { room: messages, ..self }
     }
 
     /// Instances that somebody must drive now: something is left to do, or messages wait. In order of their ids.
@@ -275,12 +283,12 @@ impl State {
         }
     }
 
-    fn deliver(&mut self, instance: &InstanceId, incarnation: Option<Incarnation>, message: &Message) -> Delivered {
+    fn deliver(&mut self, instance: &InstanceId, incarnation: Option<Incarnation>, message: &Message, room: usize) -> Delivered {
         let Some(row) = self.rows.get_mut(instance) else { return Delivered::NotFound };
         if let Some(refused) = row.refuses(incarnation, message) {
             return refused;
         }
-        if row.is_full_for(message) {
+        if row.is_full_for(message, room) {
             return Delivered::Full;
         }
         row.remember_key(message);
@@ -354,9 +362,9 @@ impl Row {
     }
 
     /// A message that alone is as large as the limit still fits into an empty inbox.
-    fn is_full_for(&self, message: &Message) -> bool {
+    fn is_full_for(&self, message: &Message, room: usize) -> bool {
         let bytes: usize = self.inbox.iter().map(Message::size).sum();
-        self.inbox.len() >= limits::INBOX_MESSAGES || (!self.inbox.is_empty() && bytes + message.size() > limits::INBOX_BYTES)
+        self.inbox.len() >= room || (!self.inbox.is_empty() && bytes + message.size() > limits::INBOX_BYTES)
     }
 
     fn status(&self, instance: &InstanceId) -> StatusRecord {
@@ -395,7 +403,7 @@ impl Store for MemoryStore {
 
     fn deliver(&self, instance: &InstanceId, incarnation: Option<Incarnation>, message: Message) -> PortFuture<StoreResult<Delivered>> {
         let instance = instance.clone();
-        self.step(move |_, state| Ok(state.deliver(&instance, incarnation, &message)))
+        self.step(move |store, state| Ok(state.deliver(&instance, incarnation, &message, store.room)))
     }
 
     fn list(&self, query: ListQuery, token: Option<PageToken>) -> PortFuture<StoreResult<Page>> {

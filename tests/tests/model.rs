@@ -12,7 +12,7 @@ use std::time::Duration;
 use durable::header::RuntimeStatus;
 use durable::history::Event;
 use durable::ids::MessageId;
-use durable::{Client, ClientError, InstanceId};
+use durable::{Client, ClientError, InstanceId, limits};
 use durable_tests::build::Random;
 use durable_tests::faulty::{Decision, Plan, touch};
 use durable_tests::sim::model::{FAILED, Stand, follow};
@@ -65,6 +65,8 @@ impl Case {
             live: [1, 2, 100][random.below(3) as usize],
             exclusive: !random.once_in(4),
             hands_on: 0,
+            // Some inboxes are small, so that they are full.
+            room: if seed % 4 == 3 { 1 + (seed / 4 % 6) as usize } else { limits::INBOX_MESSAGES },
         };
         let setup = Setup { hands_on: if setup.exclusive { 0 } else { random.below(4) }, ..setup };
         let sim = Sim::new(app(), setup);

@@ -19,6 +19,7 @@
 //! | after an alarm was armed, before the commit that needs it | the alarm | it rings for a revision that is not there: tried again for longer than any invocation lives, then dropped |
 //! | while it waits for a short timer in place | the due time, and until when it waits | the marker, and `check` |
 //! | after a commit with messages to others, before they are delivered | the outbox | the marker; receivers know what they have by its number |
+//! | while there is no room where it sends something | the outbox, held back until a time | the alarm of that time, which was armed before the commit that holds it back |
 //! | between sealing history and the commit | the sealed events twice | readers cut at what the header says |
 //! | during a purge | the state "purging" | a repeated purge, or the next start of that id |
 //! | in user code (stack overflow, abort) | all before it, and the suspect's name in the sandbox | the next process of the sandbox records the fault; elsewhere the platform's tries end |

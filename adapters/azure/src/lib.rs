@@ -34,6 +34,7 @@
 //! | after a commit that needs an alarm no more, before it is taken back | the alarm | it rings for nothing |
 //! | while far alarms are moved | a row, or its message, or both | the next run moves the row once more: a second message finds nothing to do |
 //! | after a commit with messages to others, before they are delivered | the outbox | the net; receivers know what they have by its number |
+//! | while there is no room where it sends something | the outbox, held back until a time | the alarm of that time, which was put before the commit that holds it back |
 //! | as the one who was given a wake-up | that message, invisible until its lease ends | the Functions host delivers it again: at once if only this process has died, within ten minutes if its own machine has |
 //! | while a poison queue is emptied | the message there, perhaps also put back | the next hour puts it back once more |
 //! | in user code (stack overflow, abort) | all before it, and the suspect's name on this machine | the successor at the same port records the fault |

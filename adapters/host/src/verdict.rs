@@ -23,7 +23,7 @@ pub fn verdict(header: &Header, messages: bool, waits: Option<Timestamp>, now: T
     let due = header.due().is_some_and(|at| at <= now);
     // An earlier alarm is kept when its timer goes. Once it has rung, a drive arms another one for what is due later: nobody else does.
     let spent = header.due().is_some() && header.alarm_at.is_some_and(|at| at <= now);
-    if messages || !header.outbox.is_empty() || due || spent || (not_begun && header.fault.is_none()) {
+    if messages || header.hands_on(now) || due || spent || (not_begun && header.fault.is_none()) {
         return Verdict::Drive;
     }
     if !header.has_work() && header.due().and(waits).is_none() {

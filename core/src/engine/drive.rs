@@ -154,7 +154,7 @@ impl Local {
         };
         let header = &loaded.header;
         let status = header.status;
-        if !header.outbox.is_empty() && (status.is_terminal() || header.fault.is_some()) {
+        if header.hands_on(self.shared.ports.clock.now()) && (status.is_terminal() || header.fault.is_some()) {
             // Handing on needs no user code, and there may be none that runs.
             self.clear_outbox(slot, header, loaded.token).await?;
             slot.state.borrow_mut().look = true;
@@ -170,6 +170,9 @@ impl Local {
             self.refuse_all(slot, header);
             if loaded.inbox.is_empty() && header.orphans.is_empty() {
                 slot.state.borrow_mut().queue.clear();
+                if self.alarm_is_spent(header) {
+                    self.arm_without_code(slot, loaded).await?;
+                }
                 return Ok(None);
             }
         }
@@ -184,7 +187,7 @@ impl Local {
                 self.store_queue_plainly(slot, status).await?;
                 self.rang_in_vain(slot, header);
                 if self.alarm_is_spent(header) {
-                    self.arm_faulted_again(slot, loaded).await?;
+                    self.arm_without_code(slot, loaded).await?;
                 }
                 return Ok(None);
             }
@@ -237,7 +240,7 @@ impl Local {
     /// One turn of a live instance, if there is a reason for one. It takes no more than so many of those that wait.
     async fn advance(self: &Rc<Self>, slot: &Rc<Slot>, mut resident: Resident, arrived: usize) -> Result<Step, StoreError> {
         let turn_first = std::mem::take(&mut slot.state.borrow_mut().turn_first);
-        if !resident.live.header().outbox.is_empty() && !turn_first {
+        if resident.live.header().hands_on(self.shared.ports.clock.now()) && !turn_first {
             return Box::pin(self.hand_on(slot, resident)).await;
         }
         if resident.live.header().status.is_terminal() {
@@ -245,7 +248,7 @@ impl Local {
         }
         let (direct, replies) = self.take_queue(slot, &resident, arrived);
         if !self.needs_turn(&resident, &direct) {
-            if !resident.live.header().outbox.is_empty() {
+            if resident.live.header().hands_on(self.shared.ports.clock.now()) {
                 return Box::pin(self.hand_on(slot, resident)).await;
             }
             if std::mem::take(&mut slot.state.borrow_mut().look_tasks) || self.claims_have_ended(resident.live.header()) {

@@ -1,6 +1,7 @@
 //! What stands around a commit: alarm and safety net before it, activities and deliveries to others after it; and rewind, which begins with
 //! the children.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use futures_channel::oneshot;
@@ -10,9 +11,8 @@ use super::client::ClientError;
 use super::drive::{NotLanded, Reply, Step, put_back, reply_to};
 use super::shard::Local;
 use super::slot::{Queued, Resident, RunKey, Slot};
-use crate::header::{ActivityTask, Delivery, Header};
+use crate::header::{ActivityTask, Delivery, Header, Held};
 use crate::history::Event;
-use crate::ids::Incarnation;
 use crate::machine::{HANDED_ON, IN_USE, Live, OpenChild, Rewound, Stored, Turn, claims, end_of_child};
 use crate::message::{Message, MessageBody};
 use crate::ports::{AlarmKey, Commit, CommitOutcome, Committed, Create, Created, Delivered, Handle, Loaded, Place, ReusePolicy, StoreError, Token};
@@ -36,6 +36,8 @@ impl Local {
     /// Arms the alarm and puts the safety net up.
     pub(super) async fn prepare(&self, slot: &Slot, mut turn: Box<Turn>) -> Result<Prepared, StoreError> {
         let mut header = Box::new(turn.header.clone());
+        // A turn may have made room, or asked for what goes elsewhere.
+        header.held = None;
         let placed = self.place(&mut header, std::mem::take(&mut turn.tasks));
         let mut deliveries = Vec::new();
         // Nothing overtakes what stands in the outbox.
@@ -237,7 +239,7 @@ impl Local {
         });
     }
 
-    /// Hands the outbox on, in order, and clears it by a settle commit.
+    /// Hands the outbox on, in order, and takes what was delivered out of it by a settle commit.
     pub(super) async fn hand_on(self: &Rc<Self>, slot: &Rc<Slot>, resident: Resident) -> Result<Step, StoreError> {
         let Resident { mut live, token, .. } = resident;
         if let Some((header, committed)) = self.clear_outbox(slot, live.header(), token).await? {
@@ -247,19 +249,47 @@ impl Local {
         Ok(Step::Again)
     }
 
-    /// Delivers what the outbox holds and clears it. None if another driver was faster: then the slot is to be looked at again.
-    pub(super) async fn clear_outbox(&self, slot: &Slot, base: &Header, token: Token) -> Result<Option<(Header, Committed)>, StoreError> {
+    /// Delivers what the outbox holds. What finds no room stays in it, with all that is for the same instance behind it, and is held back for a while
+    /// under an alarm: nobody else would send it. None if another driver was faster: then the slot is to be looked at again.
+    pub(super) async fn clear_outbox(self: &Rc<Self>, slot: &Slot, base: &Header, token: Token) -> Result<Option<(Header, Committed)>, StoreError> {
+        let (mut left, mut behind, mut full) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
         for delivery in &base.outbox {
-            match delivery {
-                Delivery::Start { instance, header, input, if_refused } => self.hand_on_start(slot, base, instance, header, input, if_refused.as_ref()).await?,
-                Delivery::Message { to, incarnation, message } => {
-                    self.hand_over(slot, to, *incarnation, message.clone()).await?;
-                }
+            let target = delivery.target();
+            if !behind.contains(target) {
+                let Some(without_room) = self.hand_over(slot, base, delivery).await? else { continue };
+                behind.insert(target);
+                full.insert(without_room);
             }
+            left.push(delivery.clone());
         }
-        let mut header = base.clone();
-        header.outbox.clear();
-        self.settle_header(slot, base, token, header).await
+        let in_vain = left.len() == base.outbox.len();
+        let mut header = Header { outbox: left, held: None, ..base.clone() };
+        if base.fault.is_none() && full.iter().all(|id| **id == slot.id) {
+            if !full.is_empty() {
+                // A turn makes room here.
+                slot.state.borrow_mut().turn_first = true;
+            }
+            if in_vain {
+                return Err(StoreError::Unavailable(format!("instance `{}` has as many messages as it may: it takes some before it goes on", slot.id)));
+            }
+        } else if !full.is_empty() {
+            let held = Held::again(base.held.filter(|_| in_vain), self.shared.ports.clock.now());
+            tracing::warn!(instance = %slot.id, tries = held.tries, until = %held.until, "there is no room for what it sends: {full:?} have as many messages as they may");
+            header.held = Some(held);
+        }
+        let spent = if header.held.is_some() || base.held.is_some() {
+            header.revision = base.revision + 1;
+            self.arm_alarm(slot, &mut header).await?
+        } else {
+            None
+        };
+        let (from, to) = (base.due(), header.due());
+        let settled = self.settle_header(slot, base, token, header).await?;
+        if settled.is_some() {
+            self.due_moved(slot, from, to);
+            self.disarm(spent);
+        }
+        Ok(settled)
     }
 
     /// True if the alarm that stands in the header has rung, and something is due later: an earlier alarm is kept when its timer goes.
@@ -280,8 +310,8 @@ impl Local {
         Ok(Step::Again)
     }
 
-    /// The same for an instance that is not in memory, because it bears a fault.
-    pub(super) async fn arm_faulted_again(&self, slot: &Slot, loaded: Loaded) -> Result<(), StoreError> {
+    /// The same for an instance that is not in memory, because it bears a fault or has ended.
+    pub(super) async fn arm_without_code(&self, slot: &Slot, loaded: Loaded) -> Result<(), StoreError> {
         let mut header = loaded.header.clone();
         header.revision += 1;
         header.commit_id = self.shared.commit_id();
@@ -309,27 +339,28 @@ impl Local {
         }
     }
 
-    /// One message to another instance. Where there is no room it stays in the outbox, with what is behind it: nobody else would send it.
-    async fn hand_over(&self, slot: &Slot, to: &InstanceId, incarnation: Option<Incarnation>, message: Message) -> Result<(), StoreError> {
+    /// One piece of the outbox. If there is no room for it, the instance that lacks it: this one, where a start is refused or has been made before.
+    async fn hand_over<'a>(&self, slot: &'a Slot, parent: &Header, delivery: &'a Delivery) -> Result<Option<&'a InstanceId>, StoreError> {
+        let (to, incarnation, message) = match delivery {
+            Delivery::Message { to, incarnation, message } => (to, *incarnation, message.clone()),
+            Delivery::Start { instance, header, input, if_refused } => match self.hand_on_start(instance, header, input, if_refused.as_ref()).await? {
+                Some(answer) => (&slot.id, Some(parent.incarnation), answer),
+                None => return Ok(None),
+            },
+        };
         let delivered = self.shared.ports.store.deliver(to, incarnation, message).await?;
         self.shared.look(to, true);
-        if delivered == Delivered::Full {
-            slot.state.borrow_mut().turn_first = true;
-            let why = format!("instance `{to}` has as many messages as it may, what `{}` sends it has to wait", slot.id);
-            return Err(StoreError::Unavailable(why));
-        }
-        Ok(())
+        Ok((delivered == Delivered::Full).then_some(to))
     }
 
+    /// Starts a sub-orchestration. What its parent is to be told at once: why that is refused, or what came of it.
     async fn hand_on_start(
         &self,
-        slot: &Slot,
-        parent: &Header,
         child: &InstanceId,
         header: &Header,
         input: &crate::Payload,
         if_refused: Option<&Message>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Message>, StoreError> {
         let create = Create {
             instance: child.clone(),
             header: header.clone(),
@@ -340,22 +371,14 @@ impl Local {
             deliveries: Vec::new(),
             policy: ReusePolicy::ReplaceEnded,
         };
-        match self.shared.ports.store.create(create).await? {
-            Created::Created(_) => {}
-            Created::Exists(there) if there.header.incarnation != header.incarnation => {
-                if let Some(message) = if_refused {
-                    self.hand_over(slot, &slot.id, Some(parent.incarnation), message.clone()).await?;
-                }
-            }
+        let answer = match self.shared.ports.store.create(create).await? {
+            Created::Created(_) => None,
+            Created::Exists(there) if there.header.incarnation != header.incarnation => if_refused.cloned(),
             // Started before. If it has ended since, its parent may have missed that.
-            Created::Exists(there) => {
-                if let Some(message) = end_of_child(child, &there.header, there.output.as_ref()) {
-                    self.hand_over(slot, &slot.id, Some(parent.incarnation), message).await?;
-                }
-            }
-        }
+            Created::Exists(there) => end_of_child(child, &there.header, there.output.as_ref()),
+        };
         self.shared.look(child, true);
-        Ok(())
+        Ok(answer)
     }
 
     /// Rewinds a failed instance: its failed children first, so that a crash in between leaves a rewind that can be asked for again.

@@ -28,6 +28,17 @@ pub const WRITE: &[Fault] =
 /// What can befall a message on its way into a queue.
 pub const POST: &[Fault] = &[Fault::FailBefore, Fault::Unknown, Fault::DieBefore, Fault::DieAfter, Fault::Slow];
 
+/// How a call is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// As it was sent.
+    Plain,
+    /// A rival was there right before it.
+    Behind,
+    /// Long after it was sent, when nobody repeats it any more.
+    Late,
+}
+
 /// Who calls whom.
 #[derive(Clone)]
 pub struct Caller {
@@ -44,7 +55,7 @@ impl Caller {
         service: Service,
         kinds: &'static [Fault],
         unclear: impl Fn(StoreError) -> T + Send + 'static,
-        apply: impl FnOnce(bool) -> T + Send + 'static,
+        apply: impl FnOnce(How) -> T + Send + 'static,
     ) -> PortFuture<T> {
         let Self { world, process } = self.clone();
         Box::pin(async move {
@@ -67,27 +78,28 @@ impl Caller {
                     std::future::pending().await
                 }
                 Some(Fault::Unknown) => {
-                    drop(apply(false));
+                    drop(apply(How::Plain));
                     return unclear(trouble("nobody knows"));
                 }
                 Some(Fault::Late) => {
                     // No request is under way for longer than this.
-                    world.plan(Duration::from_millis(more % 20_000), Happening::Late(Box::new(move || drop(apply(false)))));
+                    world.plan(Duration::from_millis(more % 20_000), Happening::Late(Box::new(move || drop(apply(How::Late)))));
                     return unclear(trouble("nobody knows yet"));
                 }
                 Some(Fault::DieAfter) => {
-                    drop(apply(false));
+                    drop(apply(How::Plain));
                     world.kill(process);
                     std::future::pending().await
                 }
                 Some(Fault::Slow) => {
                     let (before, after) = (more % 3_000, (more >> 20) % 3_000);
                     world.sleep(Duration::from_millis(before)).await;
-                    let result = apply(false);
+                    let result = apply(How::Plain);
                     world.sleep(Duration::from_millis(after)).await;
                     result
                 }
-                other => apply(other == Some(Fault::Rival)),
+                Some(Fault::Rival) => apply(How::Behind),
+                _ => apply(How::Plain),
             };
             world.call_pause().await;
             result

@@ -40,6 +40,8 @@ pub enum Fault {
     Deploy,
     /// A build that does not match is deployed, and the former one again later.
     BadDeploy,
+    /// An inbox has no room for a message. It follows from what was sent, and has no chance of its own.
+    Full,
 }
 
 impl Fault {
@@ -62,6 +64,7 @@ impl Fault {
             Self::Outage => "outage",
             Self::Deploy => "deploy",
             Self::BadDeploy => "deploy that does not match",
+            Self::Full => "full inbox",
         }
     }
 }
@@ -125,6 +128,11 @@ impl Faults {
     /// True if a fault that was planned under this number happens.
     pub fn planned(&mut self, number: u64, fault: Fault) -> bool {
         self.take(PLANNED + number, fault)
+    }
+
+    /// Something went wrong that nobody drew.
+    pub fn came_about(&mut self, fault: Fault) {
+        *self.tally.entry(fault).or_default() += 1;
     }
 
     fn take(&mut self, number: u64, fault: Fault) -> bool {

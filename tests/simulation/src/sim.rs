@@ -9,14 +9,14 @@ use durable::header::RuntimeStatus;
 use durable::history::Event;
 use durable::ids::Incarnation;
 use durable::ports::ReusePolicy;
-use durable::{App, InstanceId};
+use durable::{App, InstanceId, limits};
 use durable_tests::build::{Random, at};
 use durable_tests::sim::model::{Stand, follow};
 use durable_tests::sim::program::{self, Generator, Program};
 
 use crate::clients::{self, About, Asked, How, Step};
 use crate::embedded::Embedded;
-use crate::faults::{Fault, Faults, PLANNED};
+use crate::faults::{Fault, Faults, PLANNED, mix};
 use crate::functions::Functions;
 use crate::guard::guarded;
 use crate::happening::Happening;
@@ -134,7 +134,9 @@ impl Sim {
             let longest = if flavour == Flavour::Embedded { 14 } else { 17 };
             state.slowest_activity = Duration::from_millis(1 << random.below(longest));
         }
-        let store = SimStore::new(world.clone(), flavour == Flavour::Embedded, flavour == Flavour::Lambda, flavour != Flavour::Embedded);
+        // Some inboxes are small, so that they are full.
+        let room = if plan.seed % 8 == 3 { 1 + (mix(plan.seed, 0) % 6) as usize } else { limits::INBOX_MESSAGES };
+        let store = SimStore::new(world.clone(), flavour == Flavour::Embedded, flavour == Flavour::Lambda, flavour != Flavour::Embedded, room);
         let matching = Build { app: shared_app(), matching: true };
         let around = Rc::new(Around::new(world, store, matching.clone()));
         let host: Box<dyn Host> = match flavour {

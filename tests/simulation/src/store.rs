@@ -10,7 +10,8 @@ use durable::history::EventBytes;
 use durable::ids::{CommitId, EffectId, Incarnation, InstanceId};
 use durable::message::Message;
 use durable::ports::{
-    Commit, CommitOutcome, Create, Created, Delivered, Known, ListQuery, Loaded, Page, PageToken, PortFuture, Purge, StatusRecord, Store, StoreResult,
+    Commit, CommitOutcome, Create, Created, Delivered, Known, ListQuery, Loaded, Page, PageToken, PortFuture, Purge, StatusRecord, Store, StoreError,
+    StoreResult,
 };
 use durable_host::Peeked;
 use durable_host::invoked::{Seen, busy_until, must_be_looked_at};
@@ -19,7 +20,7 @@ use durable_tests::MemoryStore;
 use futures_util::FutureExt;
 
 use crate::book::{Book, Writer};
-use crate::call::{Caller, LOCAL_WRITE, READ, Service, WRITE};
+use crate::call::{Caller, How, LOCAL_WRITE, READ, Service, WRITE};
 use crate::faults::Fault;
 use crate::happening::{Happening, Record};
 use crate::world::World;
@@ -64,9 +65,9 @@ enum Wrote {
 }
 
 impl SimStore {
-    /// An empty one.
+    /// An empty one, whose inboxes hold `room` messages.
     #[must_use]
-    pub fn new(world: Arc<World>, delivers_atomically: bool, streams: bool, remote: bool) -> Self {
+    pub fn new(world: Arc<World>, delivers_atomically: bool, streams: bool, remote: bool, room: usize) -> Self {
         world.state().streams = (0..SHARDS).map(|_| VecDeque::new()).collect();
         let shared = Shared {
             world,
@@ -78,7 +79,7 @@ impl SimStore {
             attempts: Mutex::default(),
             build: Mutex::default(),
         };
-        Self { memory: MemoryStore::new(delivers_atomically), shared: Arc::new(shared) }
+        Self { memory: MemoryStore::new(delivers_atomically).with_room_for(room), shared: Arc::new(shared) }
     }
 
     /// The store in memory.
@@ -236,8 +237,10 @@ impl SimStore {
         let text = if self.shared.world.is_traced() { format!("{:?}", message.body) } else { String::new() };
         let delivered = now(self.memory.deliver(instance, incarnation, message))?;
         self.shared.world.note(|| format!("p{} DELIVER {instance} {delivered:?} {text}", writer.process));
-        if delivered == Delivered::Delivered {
-            self.wrote(instance, Wrote::Delivered);
+        match delivered {
+            Delivered::Delivered => self.wrote(instance, Wrote::Delivered),
+            Delivered::Full => self.shared.world.state().faults.came_about(Fault::Full),
+            _ => {}
         }
         Ok(delivered)
     }
@@ -335,7 +338,15 @@ impl Store for Line {
 
     fn create(&self, create: Create) -> PortFuture<StoreResult<Created>> {
         let (store, writer) = (self.store.clone(), self.writer);
-        self.caller.call(Service::Store, self.writes(), Err, move |_| store.create_now(writer, create))
+        // A start takes an id as it was when it was sent: whatever stands there later turns a late one away.
+        let stands = move |store: &SimStore, instance: &InstanceId| store.peek_now(instance).map(|there| (there.header.incarnation, there.header.revision));
+        let met = stands(&store, &create.instance);
+        self.caller.call(Service::Store, self.writes(), Err, move |how| {
+            if how == How::Late && stands(&store, &create.instance) != met {
+                return Err(StoreError::Unavailable("it came too late".to_owned()));
+            }
+            store.create_now(writer, create)
+        })
     }
 
     fn load(&self, instance: &InstanceId, known: Option<Known>) -> PortFuture<StoreResult<Option<Loaded>>> {
@@ -350,8 +361,8 @@ impl Store for Line {
 
     fn commit(&self, commit: Commit) -> PortFuture<CommitOutcome> {
         let (store, writer) = (self.store.clone(), self.writer);
-        self.caller.call(Service::Store, self.writes(), CommitOutcome::Unknown, move |rival| {
-            if rival {
+        self.caller.call(Service::Store, self.writes(), CommitOutcome::Unknown, move |how| {
+            if how == How::Behind {
                 store.touch(writer, &commit.instance);
             }
             store.commit_now(writer, commit)

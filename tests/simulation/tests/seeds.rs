@@ -74,6 +74,9 @@ const FOUND: &[(u64, Flavour, &str)] = &[
     (883_194, Flavour::Functions, "the same"),
     (155_274, Flavour::Functions, "an earlier try of an event landed in the life that had begun since nobody was there to take it"),
     (373_111, Flavour::Functions, "a queue that answered late had its wake-up seen before the message that it was for"),
+    (2_004_051, Flavour::Lambda, "a parent without room for the refusals of its children began those anew that had been replaced meanwhile, for ever"),
+    (2_032_587, Flavour::Functions, "the same"),
+    (267, Flavour::Functions, "an outbox that had been emptied was held back all the same, under an alarm that had rung"),
 ];
 
 #[test]

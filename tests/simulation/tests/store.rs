@@ -1,6 +1,7 @@
 //! The simulated store, reached over the simulated network without trouble, passes the conformance suite that the real ones pass.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "test code")]
 
+use durable::limits;
 use durable_simulation::book::Writer;
 use durable_simulation::call::Caller;
 use durable_simulation::faults::Faults;
@@ -11,7 +12,7 @@ use durable_tests::conformance::Opened;
 
 fn line(delivers_atomically: bool) -> Line {
     let world = World::new(1, Faults::new(1, 0, 0, (at(0), at(0)), None), false);
-    let store = SimStore::new(world.clone(), delivers_atomically, !delivers_atomically, !delivers_atomically);
+    let store = SimStore::new(world.clone(), delivers_atomically, !delivers_atomically, !delivers_atomically, limits::INBOX_MESSAGES);
     Line { caller: Caller { world, process: 1 }, writer: Writer { process: 1, matching: true }, store }
 }
 

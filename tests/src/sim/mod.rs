@@ -20,7 +20,7 @@ use durable::history::Event;
 use durable::ids::{EffectId, MessageId};
 use durable::machine::{Live, Stored};
 use durable::ports::{Delivered, Dispatch, ListQuery, Loaded, Store};
-use durable::{App, Client, ClientError, Engine, EngineConfig, InstanceId, Payload, Ports, Start, Timestamp};
+use durable::{App, Client, ClientError, Engine, EngineConfig, InstanceId, Payload, Ports, Start, Timestamp, limits};
 use futures_executor::block_on;
 
 pub use record::{Execution, ExecutionKey, Line, RecordedStore, check_history};
@@ -75,11 +75,13 @@ pub struct Setup {
     pub exclusive: bool,
     /// One attempt in so many is handed on to a worker that outlives the process; none if 0.
     pub hands_on: u64,
+    /// How many messages an inbox holds.
+    pub room: usize,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { seed: 1, delivers_atomically: true, shards: 2, live: 100, exclusive: true, hands_on: 0 }
+        Self { seed: 1, delivers_atomically: true, shards: 2, live: 100, exclusive: true, hands_on: 0, room: limits::INBOX_MESSAGES }
     }
 }
 
@@ -103,7 +105,7 @@ impl Sim {
     #[must_use]
     pub fn new(app: App, setup: Setup) -> Self {
         let world = World::new(setup.seed);
-        let store = FaultyStore::new(Arc::new(RecordedStore::new(setup.delivers_atomically)), Plan::none());
+        let store = FaultyStore::new(Arc::new(RecordedStore::new(setup.delivers_atomically, setup.room)), Plan::none());
         let app = Arc::new(app);
         let (engine, tasks) = boot(&world, &store, &app, &setup);
         Self { world, store, crashes: 0, setup, app, engine, tasks, requests: Vec::new() }

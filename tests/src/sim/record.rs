@@ -41,10 +41,10 @@ pub struct RecordedStore {
 }
 
 impl RecordedStore {
-    /// An empty store.
+    /// An empty store, whose inboxes hold `room` messages.
     #[must_use]
-    pub fn new(delivers_atomically: bool) -> Self {
-        Self { memory: MemoryStore::new(delivers_atomically), book: Arc::default() }
+    pub fn new(delivers_atomically: bool, room: usize) -> Self {
+        Self { memory: MemoryStore::new(delivers_atomically).with_room_for(room), book: Arc::default() }
     }
 
     /// The store in memory.
