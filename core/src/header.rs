@@ -430,10 +430,11 @@ impl Header {
 
     /// Notes a message id under the revision that the turn now made will have.
     pub(crate) fn remember(&mut self, id: MessageId) {
-        if self.ring.len() >= limits::RING {
-            self.ring.remove(0);
-        }
-        self.ring.push((id, self.revision + 1));
+        let revision = self.revision + 1;
+        let beyond = (self.ring.len() + 1).saturating_sub(limits::RING);
+        let old = self.ring.iter().take(beyond).take_while(|(_, taken)| taken + limits::RING_REVISIONS < revision).count();
+        self.ring.drain(..old);
+        self.ring.push((id, revision));
     }
 
     /// The stored form.

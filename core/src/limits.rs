@@ -56,8 +56,12 @@ pub const ROOM_FIRST: Duration = Duration::from_secs(1);
 /// The longest of these pauses.
 pub const ROOM_LONGEST: Duration = Duration::from_secs(600);
 
-/// Ids of external messages that the header remembers.
+/// Ids of external messages that the header remembers at least.
 pub const RING: usize = 32;
+
+/// All ids that were taken within so many revisions are remembered too: a message may be taken on its way while it is stored plainly, and then it
+/// stands behind a whole inbox, which is taken in so many turns.
+pub const RING_REVISIONS: u64 = 2 * (INBOX_MESSAGES / MESSAGES_PER_TURN) as u64;
 
 /// How long ids of keyed messages are remembered.
 pub const KEYED_FOR: Duration = Duration::from_secs(24 * 3600);

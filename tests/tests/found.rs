@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use durable::header::RuntimeStatus;
+use durable::history::Event;
 use durable::ids::MessageId;
 use durable::message::{Message, MessageBody};
 use durable::ports::{Delivered, Store};
@@ -390,4 +391,52 @@ fn what_another_driver_has_acknowledged_is_taken_before_what_is_asked_after_that
     sim.raise(NOW, "a", "n", &2, message(2));
     sim.run();
     assert_eq!(sim.output("a"), json!([1, 2]));
+}
+
+#[orchestrator]
+async fn takes(ctx: Context, count: usize) -> Result<Vec<u64>, Error> {
+    let (mut events, mut all) = (ctx.events::<u64>(EventName::new("n")), Vec::new());
+    while all.len() < count {
+        all.push(events.next().await?);
+    }
+    Ok(all)
+}
+
+/// Raises as many events at once, so slowly answered that they are stored plainly beside the turns that take them.
+fn many_at_once(sim: &mut Sim, count: u8) {
+    sim.world.slow_calls(S * 8);
+    for n in 0..count {
+        sim.raise(Duration::from_millis(u64::from(n)), "a", "n", &n, message(n));
+    }
+    sim.run();
+}
+
+#[test]
+fn events_whose_answers_take_too_long_are_taken_once_however_many_there_are() {
+    for seed in 0..20 {
+        for exclusive in [true, false] {
+            let setup = Setup { seed, exclusive, ..Setup::default() };
+            let mut sim = Sim::new(checked().orchestrator(takes).build().unwrap(), setup);
+            sim.start("takes", "a", &200);
+            sim.run();
+            many_at_once(&mut sim, 200);
+            let mut taken: Vec<u64> = serde_json::from_value(sim.output("a")).unwrap();
+            taken.sort_unstable();
+            assert!(taken.into_iter().eq(0..200), "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn events_that_nobody_takes_are_unprocessed_once_however_many_there_are() {
+    for seed in 0..20 {
+        let mut sim = Sim::new(checked().orchestrator(takes).build().unwrap(), Setup { seed, ..Setup::default() });
+        sim.start("takes", "a", &1);
+        sim.run();
+        many_at_once(&mut sim, 200);
+        let mut unprocessed: Vec<Event> = sim.history("a").into_iter().filter(|event| matches!(event, Event::EventUnprocessed { .. })).collect();
+        let all = unprocessed.len();
+        unprocessed.dedup();
+        assert_eq!(unprocessed.len(), all, "seed {seed}");
+    }
 }

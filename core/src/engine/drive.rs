@@ -393,7 +393,7 @@ impl Local {
             && let Some(queued) = state.queue.pop_front()
         {
             left -= 1;
-            if queued.life.is_some_and(|meant| meant != life) {
+            if queued.is_deserted() || queued.life.is_some_and(|meant| meant != life) {
                 continue;
             }
             if matches!(queued.message.body, MessageBody::Rewind { .. }) {
@@ -476,6 +476,9 @@ impl Local {
         loop {
             let queued = slot.state.borrow_mut().queue.pop_front();
             let Some(queued) = queued else { return Ok(()) };
+            if queued.is_deserted() {
+                continue;
+            }
             if matches!(queued.message.body, MessageBody::Rewind { .. }) {
                 queued.answer(Err(ClientError::NotFailed { instance: slot.id.clone(), status }));
                 continue;

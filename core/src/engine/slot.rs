@@ -31,6 +31,11 @@ pub(super) struct Queued {
 }
 
 impl Queued {
+    /// True if whoever asked waits no longer: it has stored the message plainly meanwhile, or nobody was told anything.
+    pub fn is_deserted(&self) -> bool {
+        self.reply.as_ref().is_some_and(oneshot::Sender::is_canceled)
+    }
+
     pub fn answer(self, answer: Result<(), ClientError>) {
         if let Some(reply) = self.reply {
             // Whoever asked may have gone.

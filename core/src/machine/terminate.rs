@@ -33,7 +33,9 @@ pub fn terminate_without_code(app: &App, instance: &InstanceId, stored: &Stored<
         if let MessageBody::EventRaised { name, data } = &message.body
             && !header.in_ring(&message.id)
         {
-            header.remember(message.id);
+            if message.sender.is_none() {
+                header.remember(message.id);
+            }
             append.push(Event::EventUnprocessed { message: message.id, name: name.clone(), data: data.clone() });
         }
     }

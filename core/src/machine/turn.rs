@@ -192,8 +192,8 @@ impl Live {
         if external && draft.header.in_ring(&message.id) {
             return Ok(());
         }
-        if external && message.sender.is_none() {
-            draft.header.remember(message.id);
+        if external {
+            remember(draft, message);
         }
         match &message.body {
             MessageBody::EventRaised { name, data } => self.record(draft, Event::EventRaised { message: message.id, name: name.clone(), data: data.clone() }),
@@ -469,12 +469,19 @@ fn note(draft: &mut Draft, event: Event) {
     draft.append.push(event);
 }
 
+/// Notes that a message is taken. One that an instance sent is known by its number.
+fn remember(draft: &mut Draft, message: &Message) {
+    if message.sender.is_none() {
+        draft.header.remember(message.id);
+    }
+}
+
 /// An external event that came too late is kept in the history, where people find it.
 fn unprocessed(draft: &mut Draft, message: &Message) {
     if let MessageBody::EventRaised { name, data } = &message.body
         && !draft.header.in_ring(&message.id)
     {
-        draft.header.remember(message.id);
+        remember(draft, message);
         note(draft, Event::EventUnprocessed { message: message.id, name: name.clone(), data: data.clone() });
     }
 }

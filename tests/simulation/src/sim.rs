@@ -359,7 +359,10 @@ impl Sim {
             Fault::Jump => self.jump(machine),
             Fault::Outage => {
                 let mut state = self.world().state();
-                // Services are promised to be there again before what is tried is given up.
+                // Services are promised to be there again before what is tried is given up: one outage does not follow another at once.
+                if state.now < state.outage.0.max(state.outage.1).after(Duration::from_secs(600)) {
+                    return;
+                }
                 let until = state.now.after(Duration::from_secs(1 + more % 150));
                 match machine % 3 {
                     0 => state.outage.0 = until,

@@ -67,7 +67,7 @@ impl World {
             killed: Vec::new(),
             faults,
             offsets: [0; MACHINES],
-            outage: (at(0), at(0)),
+            outage: (Timestamp(0), Timestamp(0)),
             slowest_call: Duration::ZERO,
             slowest_activity: Duration::from_millis(100),
             runs: HashMap::new(),

@@ -1,7 +1,7 @@
 //! Large things: no cliff below the documented limits.
 
 use durable::history::Event;
-use durable::limits::PAYLOAD_BYTES;
+use durable::limits::{MESSAGES_PER_TURN, PAYLOAD_BYTES, RING, RING_REVISIONS};
 use durable::ports::{CommitOutcome, Create, Delivered, Known};
 
 use super::Subject;
@@ -103,7 +103,7 @@ pub async fn a_large_header_comes_back(store: Subject) {
     let outbox: Vec<_> = (0..40).map(|n| to("b", None, sent_by("a", 1, n))).collect();
     let turn = Turn::on("a", &load(&*store, "a").await).with(|h| {
         h.outbox.clone_from(&outbox);
-        h.ring = (0..32).map(|n| (message_id(n), n)).collect();
+        h.ring = (0..RING as u64 + RING_REVISIONS * MESSAGES_PER_TURN as u64).map(|n| (message_id(n), n)).collect();
         h.alarm = Some(vec![7; 200]);
     });
     let header = turn.clone().build_commit().header;
