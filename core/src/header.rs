@@ -431,9 +431,9 @@ impl Header {
     /// Notes a message id under the revision that the turn now made will have.
     pub(crate) fn remember(&mut self, id: MessageId) {
         let revision = self.revision + 1;
-        let beyond = (self.ring.len() + 1).saturating_sub(limits::RING);
-        let old = self.ring.iter().take(beyond).take_while(|(_, taken)| taken + limits::RING_REVISIONS < revision).count();
-        self.ring.drain(..old);
+        let beyond = |most: usize| (self.ring.len() + 1).saturating_sub(most);
+        let old = self.ring.iter().take(beyond(limits::RING)).take_while(|(_, taken)| taken + limits::RING_REVISIONS < revision).count();
+        self.ring.drain(..old.max(beyond(limits::RING_MOST)));
         self.ring.push((id, revision));
     }
 
@@ -465,4 +465,50 @@ pub struct ActivityTask {
     pub attempt: u32,
     /// The attempt is cut off after this long.
     pub timeout: Option<std::time::Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u64) -> MessageId {
+        MessageId(u128::from(n).to_be_bytes())
+    }
+
+    /// A header after turns that took so many messages each.
+    fn after(turns: impl IntoIterator<Item = u64>) -> (Header, u64) {
+        let (mut header, mut taken) = (Header::pending("o".into(), None, Incarnation([1; 8]), CommitId([1; 8]), Timestamp(0)), 0);
+        for messages in turns {
+            for _ in 0..messages {
+                header.remember(id(taken));
+                taken += 1;
+            }
+            header.revision += 1;
+        }
+        (header, taken)
+    }
+
+    #[test]
+    fn of_messages_that_come_one_by_one_the_last_are_remembered() {
+        let (header, taken) = after([1; 100]);
+        let last = limits::RING as u64;
+        assert!((0..taken).all(|n| header.in_ring(&id(n)) == (n >= taken - last)));
+    }
+
+    #[test]
+    fn a_burst_is_remembered_for_as_long_as_a_full_inbox_takes() {
+        let inbox = limits::INBOX_MESSAGES as u64 / 64;
+        let (header, taken) = after([64].into_iter().chain((0..=inbox).map(|_| 64)));
+        assert!((0..taken).all(|n| header.in_ring(&id(n))));
+        let (quiet, _) = after([64].into_iter().chain((0..=limits::RING_REVISIONS).map(|_| 0)).chain([1]));
+        assert_eq!(quiet.ring.len(), limits::RING, "and then forgotten");
+    }
+
+    #[test]
+    fn no_more_is_remembered_than_a_record_has_room_for() {
+        let most = limits::RING_MOST as u64;
+        let (header, taken) = after([3 * most]);
+        assert_eq!(header.ring.len(), limits::RING_MOST);
+        assert!(header.in_ring(&id(taken - most)) && !header.in_ring(&id(taken - most - 1)));
+    }
 }

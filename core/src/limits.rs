@@ -50,6 +50,9 @@ pub const INBOX_MESSAGES: usize = 1_000;
 /// Bytes of unclaimed messages that an instance keeps at most.
 pub const INBOX_BYTES: usize = 16 * 1024 * 1024;
 
+/// After this long what was handed on of an outbox is noted, before more of it is.
+pub const OUTBOX_FOR: Duration = Duration::from_secs(5);
+
 /// What an instance has no room for is sent again after this long, where its sender has to see to it; then after twice as long, and so on.
 pub const ROOM_FIRST: Duration = Duration::from_secs(1);
 
@@ -62,6 +65,9 @@ pub const RING: usize = 32;
 /// All ids that were taken within so many revisions are remembered too: a message may be taken on its way while it is stored plainly, and then it
 /// stands behind a whole inbox, which is taken in so many turns.
 pub const RING_REVISIONS: u64 = 2 * (INBOX_MESSAGES / MESSAGES_PER_TURN) as u64;
+
+/// Ids of external messages that the header remembers at most: what every store's record has room for.
+pub const RING_MOST: usize = 2 * INBOX_MESSAGES;
 
 /// How long ids of keyed messages are remembered.
 pub const KEYED_FOR: Duration = Duration::from_secs(24 * 3600);

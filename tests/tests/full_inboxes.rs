@@ -161,6 +161,18 @@ fn a_parent_that_lacks_room_itself_takes_what_it_has_and_starts_no_child_twice()
     assert_eq!(sim.output("parent"), json!(lives), "each life of the child ended once, and was told of");
 }
 
+#[test]
+fn what_takes_long_to_hand_on_is_noted_piece_by_piece() {
+    let mut sim = sim(1_000);
+    sim.start("collects", "b", &100);
+    sim.run();
+    sim.world.slow_calls(Duration::from_secs(1));
+    sim.start("tells", "a", &json!((0..100).map(|n| ("b", n)).collect::<Vec<_>>()));
+    sim.run();
+    assert_eq!(sim.output("b"), json!((0..100).collect::<Vec<_>>()));
+    assert!((5..30).contains(&sim.header("a").revision), "a commit for some seconds, not for each message: {}", sim.header("a").revision);
+}
+
 /// The whole story of an inbox that is full for an hour, with trouble at one call of the store. Gives how many calls there were.
 fn full_for_an_hour(trouble: Option<(u64, Decision)>) -> u64 {
     let mut sim = sim(2);

@@ -16,7 +16,7 @@ use crate::history::Event;
 use crate::machine::{HANDED_ON, IN_USE, Live, OpenChild, Rewound, Stored, Turn, claims, end_of_child};
 use crate::message::{Message, MessageBody};
 use crate::ports::{AlarmKey, Commit, CommitOutcome, Committed, Create, Created, Delivered, Handle, Loaded, Place, ReusePolicy, StoreError, Token};
-use crate::{InstanceId, Timestamp};
+use crate::{InstanceId, Timestamp, limits};
 
 /// A turn with everything done that must come before its commit.
 pub(super) struct Prepared {
@@ -250,19 +250,28 @@ impl Local {
     }
 
     /// Delivers what the outbox holds. What finds no room stays in it, with all that is for the same instance behind it, and is held back for a while
-    /// under an alarm: nobody else would send it. None if another driver was faster: then the slot is to be looked at again.
+    /// under an alarm: nobody else would send it. What is not begun in time stays too, so that a driver with little time makes progress. None if another
+    /// driver was faster: then the slot is to be looked at again.
     pub(super) async fn clear_outbox(self: &Rc<Self>, slot: &Slot, base: &Header, token: Token) -> Result<Option<(Header, Committed)>, StoreError> {
         let (mut left, mut behind, mut full) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        for delivery in &base.outbox {
+        let clock = &self.shared.ports.clock;
+        let (mut all, mut in_vain, enough) = (base.outbox.iter(), true, clock.now().after(limits::OUTBOX_FOR));
+        for delivery in all.by_ref() {
             let target = delivery.target();
-            if !behind.contains(target) {
-                let Some(without_room) = self.hand_over(slot, base, delivery).await? else { continue };
+            if behind.contains(target) {
+                left.push(delivery.clone());
+            } else if let Some(without_room) = self.hand_over(slot, base, delivery).await? {
                 behind.insert(target);
                 full.insert(without_room);
+                left.push(delivery.clone());
+            } else {
+                in_vain = false;
             }
-            left.push(delivery.clone());
+            if !in_vain && clock.now() >= enough {
+                break;
+            }
         }
-        let in_vain = left.len() == base.outbox.len();
+        left.extend(all.cloned());
         let mut header = Header { outbox: left, held: None, ..base.clone() };
         if base.fault.is_none() && full.iter().all(|id| **id == slot.id) {
             if !full.is_empty() {
@@ -273,7 +282,7 @@ impl Local {
                 return Err(StoreError::Unavailable(format!("instance `{}` has as many messages as it may: it takes some before it goes on", slot.id)));
             }
         } else if !full.is_empty() {
-            let held = Held::again(base.held.filter(|_| in_vain), self.shared.ports.clock.now());
+            let held = Held::again(base.held.filter(|_| in_vain), clock.now());
             tracing::warn!(instance = %slot.id, tries = held.tries, until = %held.until, "there is no room for what it sends: {full:?} have as many messages as they may");
             header.held = Some(held);
         }

@@ -77,6 +77,7 @@ const FOUND: &[(u64, Flavour, &str)] = &[
     (2_004_051, Flavour::Lambda, "a parent without room for the refusals of its children began those anew that had been replaced meanwhile, for ever"),
     (2_032_587, Flavour::Functions, "the same"),
     (3_236_727, Flavour::Functions, "an event that was stored plainly beside the turn that took it stood twice in its history, among many others"),
+    (5_204_227, Flavour::Lambda, "an outbox that took longer than an invocation has was begun anew by each, for hours"),
     (267, Flavour::Functions, "an outbox that had been emptied was held back all the same, under an alarm that had rung"),
 ];
 

@@ -1,7 +1,8 @@
 //! Large things: no cliff below the documented limits.
 
+use durable::header::Header;
 use durable::history::Event;
-use durable::limits::{MESSAGES_PER_TURN, PAYLOAD_BYTES, RING, RING_REVISIONS};
+use durable::limits::{INBOX_MESSAGES, MESSAGES_PER_TURN, PAYLOAD_BYTES, RING_MOST};
 use durable::ports::{CommitOutcome, Create, Delivered, Known};
 
 use super::Subject;
@@ -103,12 +104,28 @@ pub async fn a_large_header_comes_back(store: Subject) {
     let outbox: Vec<_> = (0..40).map(|n| to("b", None, sent_by("a", 1, n))).collect();
     let turn = Turn::on("a", &load(&*store, "a").await).with(|h| {
         h.outbox.clone_from(&outbox);
-        h.ring = (0..RING as u64 + RING_REVISIONS * MESSAGES_PER_TURN as u64).map(|n| (message_id(n), n)).collect();
+        h.ring = (0..RING_MOST as u64).map(|n| (message_id(n), n)).collect();
         h.alarm = Some(vec![7; 200]);
     });
     let header = turn.clone().build_commit().header;
     turn.lands(&*store).await;
     assert_eq!(load(&*store, "a").await.header, header);
+}
+
+/// A full inbox and all that a header may remember fit into one record.
+pub async fn a_full_inbox_stands_beside_the_largest_ring(store: Subject) {
+    created(&*store, start("a", 1)).await;
+    let remembers = |h: &mut Header| h.ring = (0..RING_MOST as u64).map(|n| (message_id(1_000_000 + n), 9_999)).collect();
+    Turn::on("a", &load(&*store, "a").await).append(events(0..200)).with(remembers).lands(&*store).await;
+    let message = |n| raised_with(n, large(200, n));
+    let mut stored = 0;
+    while deliver(&*store, "a", message(stored)).await == Delivered::Delivered {
+        stored += 1;
+    }
+    assert_eq!(stored as usize, INBOX_MESSAGES);
+    let committed = Turn::on("a", &load(&*store, "a").await).takes(MESSAGES_PER_TURN).append(events(200..264)).with(remembers).lands(&*store).await;
+    assert_eq!(committed.inbox.len(), INBOX_MESSAGES - MESSAGES_PER_TURN);
+    assert_eq!(deliver(&*store, "a", raised(1_000_000)).await, Delivered::Duplicate);
 }
 
 /// An empty payload is not the same as none.
