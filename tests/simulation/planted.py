@@ -34,7 +34,7 @@ PLANTS = [
     ("no write says that it makes busy for longer (Lambda)", f"{HOST}/wakeups.rs", "    now > before\n", "    now > before && now.is_none()\n"),
     ("a check ends while its instance is busy (Lambda)", f"{HOST}/wakeups.rs", "Verdict::Busy(until) => Step::Again(until),", "Verdict::Busy(_) => Step::End,"),
     ("a cheap read is believed (Lambda)", f"{INVOKED}/call/stream.rs", "if !wakeups::shows(peek.as_ref(), seen.life, seen.revision, seen.messages) {", "if peek.is_none() && !wakeups::shows(peek.as_ref(), seen.life, seen.revision, seen.messages) {"),
-    ("what is waited for in place bears no mark (Lambda)", f"{INVOKED}/in_place.rs", "header.has_work() || (waits_in_place && header.due().is_some())", "header.has_work() || (waits_in_place && header.due().is_none())"),
+    ("what is waited for in place bears no mark (Lambda)", f"{INVOKED}/in_place.rs", "(waits_in_place && (!header.status.is_terminal() || header.held.is_some()))", "(waits_in_place && header.status.is_terminal() && header.held.is_some())"),
     ("an alarm that was tried in vain is given up (Lambda)", f"{INVOKED}/call/mod.rs", "Work::Timer(timer) => Some(Work::Drive(timer.look())),", "Work::Timer(_) => None,"),
     ("unfinished instances are handed on to nobody (Lambda)", f"{INVOKED}/call/mod.rs", "self.send(Work::Drive(Look { instance: instance.to_string(), life, revision, hop: 0, due })).await", "drop((life, revision, due)); Ok(())"),
     ("a page of instances with a fault is not followed by the next one (Lambda)", f"{INVOKED}/call/mod.rs", "        self.send(next).await?;\n        Ok(stuck)", "        drop(next);\n        Ok(stuck)"),

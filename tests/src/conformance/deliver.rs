@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use durable::header::Header;
 use durable::ids::MessageId;
 use durable::limits;
 use durable::message::Message;
@@ -273,24 +274,30 @@ pub async fn a_suspended_instance_collects_messages(store: Subject) {
     assert_eq!(load(&*store, "a").await.inbox, [raised(1)]);
 }
 
-/// An inbox holds so many messages and no more; what waits is kept, a repeat is still a duplicate, and after a commit there is room again.
+/// An inbox holds so many messages and no more, beside all that a header may remember; what waits is kept, a repeat is still a duplicate, and after a
+/// commit there is room again.
 pub async fn an_inbox_full_of_messages_refuses_and_drains(store: Subject) {
     created(&*store, start("a", 1)).await;
+    let remembers = |h: &mut Header| h.ring = (0..limits::RING_MOST as u64).map(|n| (message_id(1_000_000 + n), 9_999)).collect();
+    Turn::on("a", &load(&*store, "a").await).append(events(0..100)).with(remembers).lands(&*store).await;
+    let message = |n| raised_with(n, large(200, n));
     let mut stored = 0;
-    while deliver(&*store, "a", raised(stored)).await == Delivered {
+    while deliver(&*store, "a", message(stored)).await == Delivered {
         stored += 1;
         assert!(stored <= limits::INBOX_MESSAGES as u64, "more than the limit");
     }
     assert!(stored >= limits::MESSAGES_PER_TURN as u64, "{stored} are too few");
-    assert_eq!(deliver(&*store, "a", raised(stored)).await, Full);
-    assert_eq!(deliver(&*store, "a", raised(0)).await, Duplicate);
+    assert_eq!(deliver(&*store, "a", message(stored)).await, Full);
+    for taken_or_waiting in [0, 1_000_000] {
+        assert_eq!(deliver(&*store, "a", message(taken_or_waiting)).await, Duplicate);
+    }
     let loaded = load(&*store, "a").await;
     assert_eq!(ids(&loaded.inbox), (0..stored).map(message_id).collect::<Vec<_>>());
 
-    let committed = Turn::on("a", &loaded).takes(limits::MESSAGES_PER_TURN).append(events(0..64)).lands(&*store).await;
+    let committed = Turn::on("a", &loaded).takes(limits::MESSAGES_PER_TURN).append(events(100..164)).with(remembers).lands(&*store).await;
     assert_eq!(committed.inbox.len() as u64, stored - limits::MESSAGES_PER_TURN as u64);
-    assert_eq!(deliver(&*store, "a", raised(stored)).await, Delivered);
-    assert_eq!(load(&*store, "a").await.inbox.last(), Some(&raised(stored)));
+    assert_eq!(deliver(&*store, "a", message(stored)).await, Delivered);
+    assert_eq!(load(&*store, "a").await.inbox.last(), Some(&message(stored)));
 }
 
 /// An inbox holds so many bytes and no more; what waits is kept, and after a commit there is room again.

@@ -1,8 +1,7 @@
 //! Large things: no cliff below the documented limits.
 
-use durable::header::Header;
 use durable::history::Event;
-use durable::limits::{INBOX_MESSAGES, MESSAGES_PER_TURN, PAYLOAD_BYTES, RING_MOST};
+use durable::limits::{PAYLOAD_BYTES, RING_MOST};
 use durable::ports::{CommitOutcome, Create, Delivered, Known};
 
 use super::Subject;
@@ -110,22 +109,6 @@ pub async fn a_large_header_comes_back(store: Subject) {
     let header = turn.clone().build_commit().header;
     turn.lands(&*store).await;
     assert_eq!(load(&*store, "a").await.header, header);
-}
-
-/// A full inbox and all that a header may remember fit into one record.
-pub async fn a_full_inbox_stands_beside_the_largest_ring(store: Subject) {
-    created(&*store, start("a", 1)).await;
-    let remembers = |h: &mut Header| h.ring = (0..RING_MOST as u64).map(|n| (message_id(1_000_000 + n), 9_999)).collect();
-    Turn::on("a", &load(&*store, "a").await).append(events(0..200)).with(remembers).lands(&*store).await;
-    let message = |n| raised_with(n, large(200, n));
-    let mut stored = 0;
-    while deliver(&*store, "a", message(stored)).await == Delivered::Delivered {
-        stored += 1;
-    }
-    assert_eq!(stored as usize, INBOX_MESSAGES);
-    let committed = Turn::on("a", &load(&*store, "a").await).takes(MESSAGES_PER_TURN).append(events(200..264)).with(remembers).lands(&*store).await;
-    assert_eq!(committed.inbox.len(), INBOX_MESSAGES - MESSAGES_PER_TURN);
-    assert_eq!(deliver(&*store, "a", raised(1_000_000)).await, Delivered::Duplicate);
 }
 
 /// An empty payload is not the same as none.

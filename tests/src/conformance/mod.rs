@@ -188,7 +188,6 @@ macro_rules! conformance_suite {
                 a_message_of_the_largest_size_comes_through
                 a_fused_message_of_the_largest_size_comes_through
                 large_and_small_events_stand_in_order
-                a_full_inbox_stands_beside_the_largest_ring
                 a_turn_of_many_messages_is_one_commit
                 a_large_header_comes_back
                 an_empty_payload_is_not_the_same_as_none

@@ -29,5 +29,5 @@ pub fn busy_until(header: &Header) -> Option<Timestamp> {
 #[must_use]
 pub fn must_be_looked_at(header: &Header) -> bool {
     let waits_in_place = header.alarm.as_ref().is_some_and(|handle| handle.first() == Some(&IN_PLACE));
-    header.has_work() || (waits_in_place && header.due().is_some())
+    header.has_work() || (waits_in_place && (!header.status.is_terminal() || header.held.is_some()))
 }
