@@ -43,10 +43,13 @@ pub fn busy_until(header: &Header, waits: Option<Timestamp>) -> Option<Timestamp
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "test code")]
 mod tests {
     use super::*;
-    use durable::header::Claim;
-    use durable::ids::{CommitId, Incarnation};
+    use durable::InstanceId;
+    use durable::header::{Claim, Delivery, Held};
+    use durable::ids::{CommitId, Incarnation, MessageId};
+    use durable::message::{Message, MessageBody};
 
     const NOW: Timestamp = Timestamp(1_000);
 
@@ -66,6 +69,18 @@ mod tests {
         assert_eq!(of(|_| {}), Verdict::Idle);
         assert_eq!(of(|h| h.timer_due = Some(Timestamp(2_000))), Verdict::Idle);
         assert_eq!(of(|h| h.status = RuntimeStatus::Completed), Verdict::Idle);
+    }
+
+    #[test]
+    fn an_outbox_is_handed_on_at_once_or_when_it_is_held_back_no_longer() {
+        let tells = |held: Option<Timestamp>| {
+            let message = Message { id: MessageId([1; 16]), arrived: NOW, sender: None, keyed: false, body: MessageBody::Terminate { reason: String::new() } };
+            of(|h| {
+                h.outbox = vec![Delivery::Message { to: InstanceId::new("b").unwrap(), incarnation: None, message }];
+                h.held = held.map(|until| Held { tries: 1, until });
+            })
+        };
+        assert_eq!((tells(None), tells(Some(Timestamp(2_000))), tells(Some(NOW))), (Verdict::Drive, Verdict::Idle, Verdict::Drive));
     }
 
     #[test]
